@@ -1,7 +1,7 @@
-// Mounts the book's widgets on a built page: no kernel, no network, no framework.
+// Mounts widgets on a page without a kernel, a network or a framework: the book's pages, and `standalone_html`'s.
 //
-// Every widget of the book is an anywidget: its model carries an ES module (`_esm`), a style sheet (`_css`) and its
-// values. MyST-NB writes all models of a page as JSON below the text, and leaves a marker where each view belongs.
+// Every widget here is an anywidget: its model carries an ES module (`_esm`), a style sheet (`_css`) and its values.
+// The page holds all models as JSON below the text (MyST-NB writes them), and a marker where each view belongs.
 // This script imports each module from the page itself and hands it a model with the methods anywidget promises.
 (() => {
   "use strict";
@@ -20,6 +20,7 @@
   class Model {
     constructor(id, { state = {}, buffers = [], model_name = "" }) {
       Object.assign(this, { id, name: model_name, state, listeners: new Map(), waiting: new Map(), ready: null });
+      this.static = true; // a widget may ask: nobody answers from a kernel
       for (const buffer of buffers) { // decoded when they are first asked for: sounds are most of a page
         const key = buffer.path[0];
         this.waiting.set(key, [...(this.waiting.get(key) ?? []), buffer]);
