@@ -1,0 +1,284 @@
+"The book's plumbing: directives, fingerprints, `show_doc`, and what stands in more than one file."
+
+import importlib.util
+import re
+import sys
+from configparser import ConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PLUMBING = ROOT / "nbs" / "_book"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, PLUMBING / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reader = load("nbdev_book")
+show_doc = load("show_doc")
+
+
+def notebook(*sources, outputs=None):
+    cells = [nbformat.v4.new_code_cell(source, id=f"c{i}") for i, source in enumerate(sources)]
+    if outputs:
+        cells[-1].outputs = outputs
+    return nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+
+
+def read(*sources):
+    return [cell for cell in reader.read_ipynb(notebook(*sources)).cells if cell.id != "fingerprint"]
+
+
+# --- directives ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source, code, tags", [
+    ("#| export\nx = 1", "x = 1", ["nbdev-export"]),
+    ("#| exporti\nx = 1", "x = 1", ["nbdev-export"]),
+    ("#|hide\nx = 1", "x = 1", ["remove-cell"]),
+    ("#| include: false\nx = 1", "x = 1", ["remove-cell"]),
+    ("#| eval: false\n1/0", "1/0", ["skip-execution"]),
+    ("#| gpu\ntrain()", "train()", ["skip-execution"]),
+    ("#| code-fold: true\nplot()", "plot()", ["hide-input"]),
+    ("#| output: false\nf()", "f()", ["remove-output"]),
+    ("#| echo: false\n#| warning: false\nf()", "f()", ["remove-input", "remove-stderr"]),
+    ("#| default_exp core", "", []),
+    ("# a comment\nx = 1", "# a comment\nx = 1", []),
+    ("x = 1\n#| export", "x = 1\n#| export", []),
+    ("%%time\n#| echo: false\nf()", "%%time\nf()", ["remove-input"]),
+    ("show_doc(f)", "show_doc(f)", ["remove-input"]),
+    ("#| hide\nimport nbdev; nbdev.nbdev_export()", "import nbdev; nbdev.nbdev_export()",
+     ["remove-cell", "skip-execution"]),
+    ("print('nbdev_export() in words')", "print('nbdev_export() in words')", []),
+])
+def test_directives_become_tags(source, code, tags):
+    cell, = read(source)
+    assert cell.source == code
+    assert cell.metadata.get("tags", []) == tags
+
+
+def test_figures_are_captioned_and_described():
+    cell, = read("#| label: fig-mel\n#| fig-cap: Two bands.\n#| fig-alt: 'A picture: two bands'\nplot()")
+    assert cell.metadata["mystnb"] == {"figure": {"caption": "Two bands.", "name": "fig-mel"},
+                                       "image": {"alt": "A picture: two bands"}}
+    cell, = read("ax.set_title('Silence stays silent')\nax.set_xlabel('s')")
+    assert cell.metadata["mystnb"] == {"image": {"alt": "Silence stays silent"}}
+
+
+def test_prose_is_left_alone():
+    text = nbformat.writes(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("#| export")]))
+    assert reader.read_ipynb(text).cells[0].source == "#| export"
+
+
+# --- fingerprints -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    "A library of five modules: a <- b <- c, apart from them d, and a package p with p.q, which imports a."
+    package = tmp_path / "musevae"
+    (package / "p").mkdir(parents=True)
+    for name, text in {"__init__": "", "a": "", "b": "from .a import x", "c": "import torch\nfrom musevae import b",
+                       "d": "", "p/__init__": "", "p/q": "def f():\n    from ..a import x"}.items():
+        (package / f"{name}.py").write_text(text)
+    (tmp_path / "nbs" / "results").mkdir(parents=True)
+    monkeypatch.setattr(reader, "ROOT", tmp_path)
+    monkeypatch.setattr(reader, "package", lambda: package)
+    return package
+
+
+def mark(*sources, **kw):
+    first = reader.read_ipynb(notebook(*sources, **kw)).cells[0]
+    return first.source if first.id == "fingerprint" else None
+
+
+@pytest.mark.parametrize("code, modules", [
+    ("from musevae.c import f", "__init__ a b c"),
+    ("from musevae import b, d", "__init__ a b d"),
+    ("import musevae.d as d", "__init__ d"),
+    ("%matplotlib inline\ndef f():\n    from musevae.p.q import g", "__init__ a p/__init__ p/q"),
+    ("x = 'from musevae.a import b'", ""),
+    ("import numpy", ""),
+])
+def test_a_notebook_depends_on_what_it_imports(library, code, modules):
+    before = mark(code)
+    assert (before is None) == (not modules)
+    for file in [*library.glob("*.py"), *library.glob("p/*.py")]:
+        text = file.read_text()
+        file.write_text(text + "\n# changed")
+        name = file.relative_to(library).with_suffix("").as_posix()
+        assert (mark(code) != before) == (name in modules.split()), name
+        file.write_text(text)
+    assert mark(code) == before
+
+
+def test_prose_changes_run_nothing(library):
+    text = notebook("from musevae.a import x")
+    nb = nbformat.reads(text, as_version=4)
+    nb.cells.insert(0, nbformat.v4.new_markdown_cell("New words."))
+    a, b = reader.read_ipynb(text), reader.read_ipynb(nbformat.writes(nb))
+    assert [c.source for c in a.cells if c.cell_type == "code"] == [c.source for c in b.cells if c.cell_type == "code"]
+
+
+def test_stored_results_and_static_files_count(library):
+    results = library.parent / "nbs" / "results" / "gtzan.csv"
+    results.write_text("accuracy\n0.53")
+    before = mark("pd.read_csv('results/gtzan.csv')")
+    results.write_text("accuracy\n0.54")
+    assert None is not before != mark("pd.read_csv('results/gtzan.csv')")
+
+    (library / "static").mkdir()
+    (library / "d.py").write_text("ESM = here / 'static' / 'map.js'")
+    script = library / "static" / "map.js"
+    script.write_text("1")
+    before = mark("from musevae.d import ESM")
+    script.write_text("2")
+    assert mark("from musevae.d import ESM") != before
+
+
+def test_outputs_stored_in_cells_that_do_not_run_count(library):
+    stored = [[nbformat.v4.new_output("stream", text=text)] for text in ("4.6 dB", "4.5 dB")]
+    one, other = (mark("#| gpu\ntrain()", outputs=output) for output in stored)
+    assert None is not one != other
+    assert mark("#| gpu\ntrain()") is None
+
+
+# --- show_doc -----------------------------------------------------------------------------------------------------
+
+
+def level(y, *, floor_db: float = -80.0, how="rms") -> float:
+    """Level of a waveform, below full scale.
+
+    >>> level([1.0])
+    0.0
+
+    Parameters
+    ----------
+    y : array of shape (samples,)
+        Full scale ±1; `a | b`.
+    floor_db : float
+        Silence reads this.
+
+    Returns
+    -------
+    float
+        dB, at most 0.
+
+    Raises
+    ------
+    ValueError
+        If `y` is empty.
+    """
+
+
+def google(y, *args, spec=object(), **kw):
+    """Look.
+
+    Args:
+        y (array of shape (n,)): a waveform,
+            mono.
+        **kw: passed on.
+
+    Returns:
+        float: how loud.
+
+    Text after the sections.
+    """
+
+
+@dataclass
+class Spec:
+    n_fft: int = 2048  # samples in a frame
+    names: tuple[str, ...] = ("a", "b")  # of bands
+
+
+def rendered(symbol, **kw):
+    return show_doc.BookRenderer(symbol, **kw)._repr_markdown_()
+
+
+def test_show_doc_reads_numpy_sections():
+    text = rendered(level)
+    assert "{py:function} level(y, *, floor_db=-80.0, how='rms')\n" in text
+    assert "```python\n>>> level([1.0])\n0.0\n```" in text
+    assert "| `y` | `array of shape (samples,)` |  | Full scale ±1; `a \\| b`. |" in text
+    assert "| `floor_db` | `float` | `-80.0` | Silence reads this. |" in text
+    assert "**Returns** `float` dB, at most 0." in text
+    assert "**Raises** `ValueError` If `y` is empty." in text
+    assert "----" not in text.replace("|---|---|---|---|", "")
+
+
+def test_show_doc_reads_google_sections():
+    text = rendered(google)
+    assert "{py:function} google(y, *args, spec=..., **kw)\n" in text
+    assert "| `y` | `array of shape (n,)` |  | a waveform, mono. |" in text
+    assert "| `kw` |  |  | passed on. |" in text
+    assert "**Returns** `float` how loud." in text
+    assert "Text after the sections." in text and "Args" not in text
+
+
+def test_show_doc_reads_comments_and_dataclasses():
+    text = rendered(Spec)
+    assert "{py:class} Spec(n_fft=2048, names=('a', 'b'))\n" in text
+    assert "| `n_fft` | `int` | `2048` | samples in a frame |" in text
+    assert "Spec(n_fft: int" not in text
+
+
+def test_show_doc_indexes_a_symbol_only_in_its_own_chapter():
+    assert ":no-index:" in rendered(level)
+    level.__module__, module = "__main__", level.__module__
+    try:
+        assert ":no-index:" not in rendered(level)
+    finally:
+        level.__module__ = module
+
+
+# --- one truth ----------------------------------------------------------------------------------------------------
+
+
+def settings():
+    ini = ConfigParser(delimiters=["="])
+    ini.read(ROOT / "settings.ini", encoding="utf-8")
+    return ini["DEFAULT"]
+
+
+def config():
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+
+
+def test_name_version_and_address_agree():
+    ini, book = settings(), config()
+    assert book["title"] == ini["title"] and book["author"] == ini["author"]
+    assert book["repository"] == {"url": ini["git_url"], "branch": ini["branch"]}
+    assert f'__version__ = "{ini["version"]}"' in (ROOT / "musevae" / "__init__.py").read_text()
+    assert f"## {ini['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == ini["version"] and citation["repository-code"] == ini["git_url"]
+
+
+def test_every_chapter_is_in_the_contents():
+    listed = set(re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text()))
+    there = {p.relative_to(ROOT).with_suffix("").as_posix()
+             for p in (ROOT / "nbs").iterdir() if p.suffix in (".ipynb", ".md") and not p.name.startswith("_")}
+    assert listed == there
+
+
+def test_the_lock_holds_every_requirement_and_no_machine():
+    lock = (ROOT / "constraints.txt").read_text()
+    pins = dict(re.findall(r"(?m)^([\w.-]+)==(\S+)$", lock))
+    assert len(pins) == len(lock.splitlines()), "one exact pin a line, nothing else"
+    assert not any("+" in version for version in pins.values()), "local builds (+cpu) exist on one machine only"
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    for text in (settings()["requirements"] + " " + settings()["dev_requirements"]).split():
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)], prereleases=True), text
