@@ -1,0 +1,182 @@
+"The built book in a real browser, opened from the file system with the network off."
+
+import re
+import time
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlparse
+
+import nbformat
+import pytest
+from pagecheck import visit
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())
+
+
+@pytest.fixture(scope="module")
+def survey(book, browser):
+    "Each page visited once: what stands on it, and what it complained of."
+    found = {}
+
+    def look(name):
+        if name not in found:
+            with visit(browser, book / f"{name}.html") as seen:
+                found[name] = {**seen.survey(), "complaints": seen.complaints}
+        return found[name]
+
+    return look
+
+
+def test_the_front_door_leads_to_the_landing_page(book):
+    assert 'url=nbs/index.html' in (book / "index.html").read_text()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_whole(name, survey):
+    page = survey(name)
+    assert page["complaints"] == []
+    assert page["unmounted"] == 0
+    for widget in page["widgets"]:
+        assert widget.get("mounted") == "1" and widget.get("ready") == "1" and "error" not in widget, widget
+    math = page["math"]
+    assert math["wrong"] == [] and math["shown"] >= math["written"]
+    for image in page["images"]:
+        assert image["wide"] > 0, f"does not show: {image['src']}"
+        assert image["alt"].strip() and not re.search(r"\.(png|svg|jpe?g)$", image["alt"]), f"no alt text: {image['src']}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_directives_and_hidden_cells_do_not_show(name, survey):
+    page = survey(name)
+    assert [line for line in page["text"].splitlines() if re.match(r"\s*#\s*\|", line)] == []
+    assert "nbdev_export()" not in "\n".join(page["code"])
+    notebook = ROOT / f"{name}.ipynb"
+    if notebook.exists():
+        cells = nbformat.read(notebook, as_version=4).cells
+        hidden = [re.sub(r"(?m)^#\s*\|.*\n?", "", c.source).strip() for c in cells
+                  if c.cell_type == "code" and re.search(r"(?m)^#\s*\|\s*hide\s*$", c.source)]
+        assert [code for code in hidden if code in page["code"]] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name, survey, book):
+    root = book.as_uri()
+    for link in sorted(set(survey(name)["links"])):
+        url, anchor = urldefrag(link)
+        if not url.startswith(root):
+            continue
+        path = Path(unquote(urlparse(url).path))
+        assert path.exists(), f"{name} links to {link}"
+        if anchor and path.suffix == ".html":
+            target = path.relative_to(book).with_suffix("").as_posix()
+            ids = survey(target)["ids"] if target in PAGES else re.findall(r'id="([^"]+)"', path.read_text())
+            assert unquote(anchor) in ids, f"{name} links to {link}"
+
+
+def played(element, timeout=10_000):
+    "The name of what `element` plays, once the sound has started."
+    element.page.wait_for_function("e => e.dataset.played", arg=element.element_handle(), timeout=timeout)
+    return element.get_attribute("data-played")
+
+
+def test_the_map_answers(book, browser, survey, measure):
+    "On the first screen: hover names a clip, click plays it, an empty place plays what the decoder makes of it."
+    with visit(browser, book / "nbs" / "index.html") as seen:
+        page = seen.page
+        el = page.locator(".mv-widget", has=page.locator(".mv-map")).first
+        canvas, tip = el.locator("canvas.mv-canvas"), el.locator(".mv-tip")
+        box = canvas.bounding_box()
+        assert box["y"] < 600, "the map does not stand on the first screen"
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        point = None
+        for k in range(40 * 30):  # pass over the plane until a clip answers
+            x, y = box["x"] + box["width"] * (k % 40 + .5) / 40, box["y"] + box["height"] * (k // 40 + .5) / 30
+            page.mouse.move(x, y)
+            if tip.is_visible():
+                point = x, y
+                break
+        assert point, "no clip answers the pointer"
+        name = tip.locator("b").inner_text()
+        assert name
+        assert tip.locator("img").count() == 1, "hovering shows the clip's spectrogram"
+        assert el.get_attribute("data-played") is None
+        page.mouse.click(*point)
+        assert played(el) == name
+        assert el.get_attribute("data-error") is None
+        page.keyboard.press("Escape")
+        canvas.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.wait_for_function("([e, was]) => e.dataset.played !== was && e.dataset.played === e.dataset.selected",
+                               arg=[el.element_handle(), name], timeout=10_000)
+        assert seen.complaints == []
+    measure(f"landing page: first widget after {survey('nbs/index')['firstWidget'] / 1000:.2f} s (aim: 2 s)")
+
+
+def test_every_page_with_players_plays(book, browser, survey):
+    "The first player of each page: press, and it plays."
+    pages = 0
+    for name in PAGES:
+        if not survey(name)["widgets"]:
+            continue
+        with visit(browser, book / f"{name}.html") as seen:
+            buttons = seen.page.locator(".mv-widget:not(:has(.mv-map)) button.mv-play")
+            if buttons.count() == 0:
+                continue
+            pages += 1
+            button = buttons.first
+            el = seen.page.locator(".mv-widget", has=seen.page.locator("button.mv-play")).filter(
+                has_not=seen.page.locator(".mv-map")).first
+            button.click()
+            assert played(el), name
+            assert button.get_attribute("aria-pressed") == "true", name
+            assert seen.complaints == [], name
+    assert pages >= 3
+
+
+def test_plain_players_play(book, browser):
+    "`<audio>` elements, where a chapter uses them, hold sound that this browser decodes."
+    for name in PAGES:
+        if "<audio" not in (book / f"{name}.html").read_text():
+            continue
+        with visit(browser, book / f"{name}.html") as seen:
+            seconds = seen.page.evaluate("""async () => {
+                const audio = document.querySelector('audio');
+                await audio.play();
+                await new Promise((done) => setTimeout(done, 400));
+                return audio.currentTime;
+            }""")
+            assert seconds > 0, name
+
+
+def test_dark_mode_is_one_click(book, browser):
+    with visit(browser, book / "nbs" / "03_mel.html", color_scheme="light") as seen:
+        page = seen.page
+        paper = "getComputedStyle(document.body).backgroundColor"
+        light = page.evaluate(paper)
+        for _ in range(3):  # automatic, light, dark
+            page.locator("button.theme-switch-button:visible").first.click()
+            if page.evaluate("document.documentElement.dataset.theme") == "dark":
+                break
+        dark = page.evaluate(paper)
+        assert dark != light and max(map(int, re.findall(r"\d+", dark)[:3])) < 60
+    with visit(browser, book / "nbs" / "03_mel.html", color_scheme="dark") as seen:
+        assert seen.page.evaluate(paper) == dark, "the system's choice is followed"
+
+
+def test_search_finds_a_chapter(book, browser):
+    with visit(browser, book / "search.html", query="?q=spectrogram") as seen:
+        results = seen.page.locator("#search-results ul.search li a")
+        results.first.wait_for(timeout=15_000)
+        assert results.count() > 0
+        assert seen.remote == []
+
+
+def test_small_screens_do_not_scroll_sideways(book, browser):
+    for name in PAGES:
+        with visit(browser, book / f"{name}.html") as seen:
+            seen.page.set_viewport_size({"width": 390, "height": 800})
+            time.sleep(.2)
+            over = seen.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert over <= 1, f"{name}: {over} pixels too wide on a telephone"
