@@ -6,7 +6,7 @@ function draw(model, el) {
   const letters = labels.map((_, i) => String.fromCharCode(65 + i));
   const voice = new Voice({
     loop: true,
-    onframe: (t) => { views.forEach((v) => v.show(t)); time.textContent = `${t.toFixed(1)} / ${seconds(duration)}`; },
+    onframe: (t) => { views.forEach((v) => v.show(t)); clock(time, t, duration); },
     onstate: (on) => { button.show(on); el.firstChild?.classList.toggle("mv-on", on); tell(); },
   }).load(parts(model.get("sounds"), model.get("sounds_end")));
   const start = (t) => sound(el, labels[voice.active], voice.play(t));
@@ -35,7 +35,7 @@ function draw(model, el) {
     model.save_changes();
   }
   const button = playButton(model.get("title") || labels.join(" and "), toggle);
-  const time = h("span", { class: "mv-time" }, `0.0 / ${seconds(duration)}`);
+  const time = h("span", { class: "mv-time" });
   const live = h("span", { class: "mv-unseen", "aria-live": "polite" });
   const switches = labels.map((label, i) => h("button", {
     type: "button", class: "mv-switch", "aria-pressed": "false", "aria-keyshortcuts": letters[i], onclick: () => choose(i),
@@ -44,11 +44,12 @@ function draw(model, el) {
     png: images[i], label, duration, top, toggle, keys,
     seek: (t, press) => { if (press) choose(i); return voice.playing || press ? start(t) : voice.seek(t); },
   }));
-  const cards = views.map((view, i) => h("figure", { class: "mv-card" }, view.frame));
+  const cards = views.map((view, i) => h("figure", { class: "mv-side-by" },
+    h("figcaption", {}, h("b", {}, letters[i]), labels[i]), view.frame));
   const row = h("div", { class: "mv-row" }, ...cards);
   row.style.setProperty("--mv-n", labels.length);
   const title = model.get("title");
-  const box = h("div", { class: "mv-compare", role: "group", "aria-label": title || `compare ${labels.join(" and ")}` },
+  const box = h("div", { class: "mv-card mv-compare", role: "group", "aria-label": title || `compare ${labels.join(" and ")}` },
     h("div", { class: "mv-bar" }, button, h("div", { class: "mv-switches" }, ...switches),
       title ? h("span", { class: "mv-title" }, title) : null, time, live), row);
   box.addEventListener("keydown", (event) => {
@@ -59,6 +60,7 @@ function draw(model, el) {
   show();
   const follow = () => { if (model.get("selected") !== voice.active) choose(model.get("selected")); };
   model.on("change:selected", follow);
+  clock(time, 0, duration);
   el.append(box);
   return () => { model.off("change:selected", follow); voice.stop(); views.forEach((v) => v.free()); };
 }

@@ -148,14 +148,17 @@ class Voice {
 /** Tell `el` (and tests) what was played, or why nothing was. */
 async function sound(el, name, promise) {
   try {
-    if (await promise) { el.dataset.played = name; delete el.dataset.error; }
+    if (await promise) { el.dataset.played = name; delete el.dataset.error; el.querySelector(".mv-alert")?.remove(); }
   } catch (error) {
     el.dataset.error = String(error.message ?? error);
+    el.querySelector(".mv-alert")?.remove();
+    el.append(h("div", { class: "mv-alert", role: "alert" }, `No sound: ${el.dataset.error}.`));
   }
 }
 
 /** Call `draw` when the page turns light or dark, or `el` changes its size; returns a function that ends it. */
-function watch(el, draw) {
+function watch(el, redraw) {
+  const draw = () => { el.mvColours = null; redraw(); };
   const theme = new MutationObserver(draw), size = new ResizeObserver(draw);
   const attributes = { attributes: true, attributeFilter: ["class", "data-theme", "data-mode", "data-jp-theme-light"] };
   theme.observe(document.documentElement, attributes);
@@ -179,10 +182,18 @@ function sharp(canvas, width, height) {
   return c;
 }
 
-/** The theme's colours, as the style sheet settled them. */
+/** The theme's colours (--mv-text and so on) as the style sheet settles them, for canvases; `watch` forgets them. */
 function colours(el) {
-  const style = getComputedStyle(el);
-  return (name) => style.getPropertyValue(`--mv-${name}`).trim() || style.color;
+  if (!el.mvColours) {
+    const probe = el.appendChild(h("i", { hidden: true }));
+    const found = ["text", "muted", "paper", "grid", "accent"].map((name) => {
+      probe.style.color = `var(--mv-${name})`;
+      return [name, getComputedStyle(probe).color];
+    });
+    probe.remove();
+    el.mvColours = Object.fromEntries(found);
+  }
+  return (name) => el.mvColours[name];
 }
 
 const picture = (png) => (png && png.length ? URL.createObjectURL(new Blob([png], { type: "image/png" })) : "");
@@ -265,6 +276,12 @@ function playButton(label, onclick) {
     button.setAttribute("aria-label", `${on ? "pause" : "play"} ${label}`);
   };
   return button;
+}
+
+/** "1.5 / 5.0 s" in a player's corner; a narrow one shows the first half. */
+function clock(node, t, duration) {
+  node.firstChild ?? node.append(h("span"), h("span", { class: "mv-total" }, ` / ${seconds(duration)}`));
+  node.firstChild.textContent = t.toFixed(1);
 }
 
 /** Run a widget's `draw(model, el)`; mark the element ready, or say what failed. */

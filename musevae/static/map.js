@@ -14,6 +14,14 @@ const turned = (points) => points.map(([x, y]) => [0.7071 * (x - y), 0.7071 * (x
 const SHAPES = [null, polygon(4, Math.PI / 4, 1.2), polygon(3, -Math.PI / 2, 1.3), polygon(4, 0, 1.3), cross, polygon(3, Math.PI / 2, 1.3),
   star, turned(cross), polygon(6, 0, 1.15), [[-1.3, -0.6], [1.3, -0.6], [1.3, 0.6], [-1.3, 0.6]]];
 
+/** A mix of two colours "#rrggbb" or "rgb(…)": `part` of b in a. */
+function mix(a, b, part) {
+  const hex = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
+  const rgb = (text) => (text[0] === "#" ? hex(text) : text.match(/[\d.]+/g).slice(0, 3).map(Number));
+  const [p, q] = [rgb(a), rgb(b)];
+  return `rgb(${p.map((v, k) => Math.round(v + (q[k] - v) * part)).join(" ")})`;
+}
+
 function mark(shape, r) {
   const path = new Path2D(), points = SHAPES[shape % SHAPES.length];
   if (!points) path.arc(0, 0, r, 0, 7);
@@ -46,7 +54,7 @@ function draw(model, el) {
   const coordinate = (i, j) => data[i * k + j];
   const shown = new Set(genres.keys());
   let [ax, ay] = model.get("axes"), hover = -1, selected = model.get("selected"), place = null, lit = -1, zoom = 1, pan = [0, 0];
-  let view, frame = 0, pulse = 0;
+  let view, frame = 0, pulse = 0, stale = true, fills = PALETTE, edges = PALETTE;
   const flags = { ellipses: true, paths: false, hover: false, mosaic: false };
   const urls = new Map();
   const url = (key, png) => { if (!urls.has(key)) urls.set(key, picture(png)); return urls.get(key); };
@@ -54,7 +62,8 @@ function draw(model, el) {
 
   // --- the parts of the page -------------------------------------------------------------------------------------
   const canvas = h("canvas", { class: "mv-canvas", tabIndex: 0, role: "application", "aria-roledescription": "latent map",
-    "aria-label": `${model.get("title") || "latent map"}: ${n} clips of ${genres.length} genres. Arrow keys go from clip to clip, Enter plays.` });
+    "aria-label": `${model.get("title") || "latent map"}: ${n} clips of ${genres.length} genres. ` +
+      "Arrow keys go from clip to clip, Enter plays." });
   const tip = h("div", { class: "mv-tip", hidden: true });
   const live = h("div", { class: "mv-unseen", role: "status", "aria-live": "polite" });
   const toggles = [["ellipses", "ellipses", true], ["paths", "paths", tracks.length > 0], ["hover", "hover plays", sounds.length > 0],
@@ -63,25 +72,38 @@ function draw(model, el) {
       paths: "join the windows of the chosen clip in time", hover: "play what the pointer passes",
       mosaic: "what the decoder makes of each part of the plane" }[key];
     const button = h("button", { type: "button", class: "mv-switch", title, "aria-pressed": String(flags[key]) }, words);
-    button.onclick = () => { flags[key] = !flags[key]; button.setAttribute("aria-pressed", String(flags[key])); paint(); };
+    button.onclick = () => {
+      flags[key] = !flags[key];
+      button.setAttribute("aria-pressed", String(flags[key]));
+      if (key === "hover") stage.open().catch(() => {}); // a press may start sound, passing over a point may not
+      paint();
+    };
     return button;
   });
-  const axisName = (j) => (axisNames[j] ?? `component ${j + 1}`) + (explained.length > j ? ` · ${(100 * explained[j]).toFixed(1)} %` : "");
+  const plain = (j) => axisNames[j] ?? `component ${j + 1}`;
+  const axisName = (j) => plain(j) + (explained.length > j ? ` · ${(100 * explained[j]).toFixed(1)} %` : "");
   const select = (which, words) => {
     const box = h("select", { class: "mv-select", "aria-label": words },
       ...Array.from({ length: k }, (_, j) => h("option", { value: j, textContent: axisName(j) })));
     box.value = which ? ay : ax;
-    box.onchange = () => { if (which) ay = +box.value; else ax = +box.value; model.set("axes", [ax, ay]); model.save_changes(); reset(); };
+    box.onchange = () => {
+      if (which) ay = +box.value; else ax = +box.value;
+      place = null;
+      model.set("axes", [ax, ay]);
+      model.save_changes();
+      reset();
+    };
     return h("label", { class: "mv-axis" }, which ? "↑" : "→", box);
   };
-  const zooms = h("span", { class: "mv-switches" }, ...[["−", "zoom out", () => rescale(1 / 1.5)], ["+", "zoom in", () => rescale(1.5)],
+  const zooms = h("span", { class: "mv-zoom" }, ...[["−", "zoom out", () => rescale(1 / 1.5)], ["+", "zoom in", () => rescale(1.5)],
     ["⟲", "whole map", () => reset()]].map(([sign, words, f]) =>
     h("button", { type: "button", class: "mv-switch mv-square", "aria-label": words, title: words, onclick: f }, sign)));
   const legend = h("div", { class: "mv-legend", role: "group", "aria-label": "genres: press to hide or show" });
   const entries = genres.map((name, g) => {
     const icon = h("canvas", { width: 32, height: 32, class: "mv-icon", "aria-hidden": "true" });
-    const button = h("button", { type: "button", class: "mv-genre", "aria-pressed": "true", title: "click: hide or show; double click: only this one" },
-      icon, name, h("small", {}, String(genre.filter((v) => v === g).length)));
+    const button = h("button", { type: "button", class: "mv-genre", "aria-pressed": "true",
+      title: "click: hide or show; double click: only this one" },
+    icon, name, h("small", {}, String(genre.filter((v) => v === g).length)));
     button.icon = icon;
     button.onclick = () => { if (shown.has(g)) shown.delete(g); else shown.add(g); showLegend(); };
     button.ondblclick = () => {
@@ -103,22 +125,24 @@ function draw(model, el) {
   }
   const sideImage = h("img", { alt: "", class: "mv-shot" }), sideHead = h("div", { class: "mv-playhead" });
   const sideName = h("b", {}), sideGenre = h("span", { class: "mv-kind" }), sideNear = h("div", { class: "mv-near" });
-  const sideButton = playButton("the chosen clip", () => (voice.playing ? voice.stop() : selected >= 0 ? play(selected) : place ? playPlace() : null));
+  const again = () => (selected >= 0 ? play(selected) : place ? playPlace() : undefined);
+  const sideButton = playButton("the chosen clip", () => (voice.playing ? voice.stop(0) : again()));
   const side = h("div", { class: "mv-side" }, h("div", { class: "mv-shotbox" }, sideImage, sideHead),
     h("div", { class: "mv-bar" }, sideButton, h("div", { class: "mv-what" }, sideName, sideGenre)), sideNear);
-  const plot = h("div", { class: "mv-plot" }, canvas, tip);
+  const plot = h("div", { class: "mv-plot" }, canvas, zooms, tip);
   const title = model.get("title");
   el.append(h("div", { class: "mv-card mv-map" },
     h("div", { class: "mv-bar mv-tools" }, title ? h("span", { class: "mv-title" }, title) : null,
       h("span", { class: "mv-axes-choice" }, select(0, "horizontal axis"), select(1, "vertical axis")),
-      h("span", { class: "mv-switches" }, ...toggles), zooms),
+      h("span", { class: "mv-switches" }, ...toggles)),
     h("div", { class: "mv-body" }, plot, side), legend, live));
 
   // --- geometry --------------------------------------------------------------------------------------------------
   function bounds() {
     let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
-    for (let i = 0; i < n; i++) {
-      const x = coordinate(i, ax), y = coordinate(i, ay);
+    const ends = arrows.flatMap(({ from, to }) => [[from[ax], from[ay]], [to[ax], to[ay]]]);
+    for (let i = 0; i < n + ends.length; i++) {
+      const [x, y] = i < n ? [coordinate(i, ax), coordinate(i, ay)] : ends[i - n];
       x0 = Math.min(x0, x); x1 = Math.max(x1, x); y0 = Math.min(y0, y); y1 = Math.max(y1, y);
     }
     return [x0, x1, y0, y1];
@@ -173,16 +197,35 @@ function draw(model, el) {
     const image = mosaic.get(q);
     return image.complete && image.naturalWidth ? image : null;
   }
-  function paint() {
-    if (!frame) frame = requestAnimationFrame(() => { frame = 0; picturePlane(); });
+  const base = document.createElement("canvas"); // all that does not move with the pointer or the sound
+  function paint(all = true) {
+    stale ||= all !== false;
+    if (!frame) frame = requestAnimationFrame(() => { frame = 0; paintNow(); });
   }
-  function picturePlane() {
+  const glow = () => paint(false);
+  function paintNow() {
     if (!canvas.clientWidth) return;
     layout();
-    const colour = colours(el), c = sharp(canvas, view.width, view.height), { width, height } = view;
+    if (stale || base.width !== canvas.width) paintPlane();
+    stale = false;
+    const c = sharp(canvas, view.width, view.height);
+    c.save();
+    c.setTransform(1, 0, 0, 1, 0, 0);
+    c.drawImage(base, 0, 0);
+    c.restore();
+    paintFocus(c, colours(el));
+  }
+  function halo(c, words, x, y, paper) {
+    c.lineWidth = 4; c.strokeStyle = paper; c.lineJoin = "round";
+    c.strokeText(words, x, y);
+    c.fillText(words, x, y);
+  }
+  const radius = () => clamp(Math.sqrt((view.width * view.height) / Math.max(n, 1)) / 9, 3, 6) * clamp(Math.sqrt(zoom), 1, 1.6);
+  function paintPlane() {
+    const colour = colours(el), c = sharp(base, view.width, view.height), { width, height } = view, paper = colour("paper");
     c.font = "12px system-ui, sans-serif";
     if (flags.mosaic && ours()) {
-      const dx = view.unit * Math.abs((grid.x[1] ?? grid.x[0] + 1) - grid.x[0]), dy = view.unit * Math.abs((grid.y[1] ?? grid.y[0] + 1) - grid.y[0]);
+      const [dx, dy] = [grid.x, grid.y].map((v) => view.unit * (v.length > 1 ? v[1] - v[0] : 1));
       c.globalAlpha = 0.55;
       grid.y.forEach((gy, b) => grid.x.forEach((gx, a) => {
         const image = gridImages[b * grid.x.length + a] && tile(b * grid.x.length + a);
@@ -191,12 +234,13 @@ function draw(model, el) {
       c.globalAlpha = 1;
     }
     // zero lines and ticks
-    const raw = 90 / view.unit, power = 10 ** Math.floor(Math.log10(raw)), step = power * ([1, 2, 5].find((m) => m * power >= raw) ?? 10);
+    const raw = 90 / view.unit, power = 10 ** Math.floor(Math.log10(raw));
+    const step = power * ([1, 2, 5].find((m) => m * power >= raw) ?? 10);
     const [left, up] = view.back(0, 0), [right, down] = view.back(width, height);
     c.lineWidth = 1;
     c.fillStyle = colour("muted");
     c.strokeStyle = colour("grid");
-    const text = (v) => String(+v.toFixed(6));
+    const text = (v) => String(+v.toFixed(6)).replace("-", "−");
     c.textAlign = "center"; c.textBaseline = "alphabetic";
     for (let v = Math.ceil(left / step) * step; v < right; v += step) {
       const px = Math.round(view.x(v)) + 0.5;
@@ -216,14 +260,9 @@ function draw(model, el) {
     c.font = "600 12px system-ui, sans-serif";
     c.fillStyle = colour("text");
     c.textAlign = "right"; c.textBaseline = "alphabetic";
-    halo(`${axisName(ax)} →`, width - 8, height - 22);
+    halo(c, `${axisName(ax)} →`, width - 8, height - 22, paper);
     c.textAlign = "left";
-    halo(`↑ ${axisName(ay)}`, 8, 16);
-    function halo(words, x, y) {
-      c.lineWidth = 4; c.strokeStyle = colour("paper"); c.lineJoin = "round";
-      c.strokeText(words, x, y);
-      c.fillText(words, x, y);
-    }
+    halo(c, `↑ ${axisName(ay)}`, 8, 16, paper);
     if (flags.ellipses) {
       for (const g of shown) {
         const members = [];
@@ -232,7 +271,7 @@ function draw(model, el) {
         if (!e) continue;
         c.beginPath();
         c.ellipse(view.x(e.x), view.y(e.y), e.r1 * view.unit, e.r2 * view.unit, -e.angle, 0, 7);
-        c.fillStyle = c.strokeStyle = PALETTE[g % 10];
+        c.fillStyle = c.strokeStyle = fills[g % 10];
         c.globalAlpha = lit === g ? 0.22 : lit >= 0 ? 0.02 : 0.07;
         c.fill();
         c.globalAlpha = lit === g ? 1 : lit >= 0 ? 0.15 : 0.55;
@@ -241,6 +280,32 @@ function draw(model, el) {
         c.globalAlpha = 1;
       }
     }
+    const r = radius();
+    const paths = genres.map((_, g) => mark(g, r));
+    c.lineWidth = 1;
+    for (let i = 0; i < n; i++) {
+      if (!shown.has(genre[i])) continue;
+      const [x, y] = view.at(i), path = paths[genre[i]];
+      c.globalAlpha = lit >= 0 && lit !== genre[i] ? 0.12 : 0.88;
+      c.translate(x, y);
+      c.fillStyle = fills[genre[i] % 10]; c.fill(path);
+      c.strokeStyle = edges[genre[i] % 10]; c.stroke(path);
+      c.translate(-x, -y);
+    }
+    c.globalAlpha = 1;
+    for (const { from, to, label } of arrows) arrow(view.x(from[ax]), view.y(from[ay]), view.x(to[ax]), view.y(to[ay]), label);
+    function arrow(x0, y0, x1, y1, label) {
+      const a = Math.atan2(y1 - y0, x1 - x0);
+      c.strokeStyle = c.fillStyle = colour("text"); c.lineWidth = 2;
+      c.beginPath(); c.moveTo(x0, y0); c.lineTo(x1 - 6 * Math.cos(a), y1 - 6 * Math.sin(a)); c.stroke();
+      c.beginPath(); c.moveTo(x1, y1);
+      for (const turn of [2.7, -2.7]) c.lineTo(x1 + 10 * Math.cos(a + turn), y1 + 10 * Math.sin(a + turn));
+      c.fill();
+      if (label) { c.textAlign = x1 < x0 ? "right" : "left"; halo(c, label, x1 + 7 * Math.cos(a), y1 + 14 * Math.sin(a) + 4, paper); }
+    }
+  }
+  function paintFocus(c, colour) {
+    const r = radius();
     const focus = hover >= 0 ? hover : selected;
     if (flags.paths && focus >= 0 && tracks.length) {
       c.strokeStyle = colour("text"); c.lineWidth = 1.5; c.globalAlpha = 0.7;
@@ -254,34 +319,11 @@ function draw(model, el) {
       c.stroke();
       c.globalAlpha = 1;
     }
-    const r = clamp(Math.sqrt((width * height) / Math.max(n, 1)) / 9, 3, 6) * clamp(Math.sqrt(zoom), 1, 1.6);
-    const paths = genres.map((_, g) => mark(g, r));
-    c.lineWidth = 1;
-    for (let i = 0; i < n; i++) {
-      if (!shown.has(genre[i])) continue;
-      const [x, y] = view.at(i), path = paths[genre[i]];
-      c.globalAlpha = lit >= 0 && lit !== genre[i] ? 0.12 : 0.88;
-      c.translate(x, y);
-      c.fillStyle = PALETTE[genre[i] % 10]; c.fill(path);
-      c.strokeStyle = colour("paper"); c.stroke(path);
-      c.translate(-x, -y);
-    }
-    c.globalAlpha = 1;
-    for (const { from, to, label } of arrows) arrow(view.x(from[ax]), view.y(from[ay]), view.x(to[ax]), view.y(to[ay]), label);
-    function arrow(x0, y0, x1, y1, label) {
-      const a = Math.atan2(y1 - y0, x1 - x0);
-      c.strokeStyle = c.fillStyle = colour("text"); c.lineWidth = 2;
-      c.beginPath(); c.moveTo(x0, y0); c.lineTo(x1 - 6 * Math.cos(a), y1 - 6 * Math.sin(a)); c.stroke();
-      c.beginPath(); c.moveTo(x1, y1);
-      for (const turn of [2.7, -2.7]) c.lineTo(x1 + 10 * Math.cos(a + turn), y1 + 10 * Math.sin(a + turn));
-      c.fill();
-      if (label) { c.textAlign = x1 < x0 ? "right" : "left"; halo(label, x1 + 7 * Math.cos(a), y1 + 14 * Math.sin(a) + 4); }
-    }
     for (const i of new Set([selected, hover])) {
       if (i < 0) continue;
       const [x, y] = view.at(i);
       c.translate(x, y);
-      c.fillStyle = PALETTE[genre[i] % 10]; c.fill(mark(genre[i], r * 1.7));
+      c.fillStyle = fills[genre[i] % 10]; c.fill(mark(genre[i], r * 1.7));
       c.lineWidth = 2.5; c.strokeStyle = colour("text"); c.stroke(mark(genre[i], r * 1.7));
       c.translate(-x, -y);
     }
@@ -299,26 +341,29 @@ function draw(model, el) {
     }
   }
   function icons() {
-    const colour = colours(el);
+    const colour = colours(el), text = colour("text"), paper = colour("paper");
+    const dark = mix(paper, paper, 0).match(/\d+/g).reduce((sum, v) => sum + +v, 0) < 384;
+    fills = PALETTE.map((p) => (dark && "#bd1f01 #832db6 #717581 #a96b59".includes(p) ? mix(p, "#ffffff", 0.25) : p));
+    edges = fills.map((p) => mix(mix(p, p, 0), text, 0.45));
     entries.forEach(({ icon }, g) => {
       const c = icon.getContext("2d");
       c.setTransform(1, 0, 0, 1, 0, 0);
       c.clearRect(0, 0, 32, 32);
       c.translate(16, 16);
-      c.fillStyle = PALETTE[g % 10]; c.fill(mark(g, 10));
-      c.strokeStyle = colour("paper"); c.stroke(mark(g, 10));
+      c.fillStyle = fills[g % 10]; c.fill(mark(g, 10));
+      c.lineWidth = 2; c.strokeStyle = edges[g % 10]; c.stroke(mark(g, 10));
     });
   }
 
   // --- playing ---------------------------------------------------------------------------------------------------
-  let length = 1;
+  let patience = 0;
   const voice = new Voice({
     onframe: (t) => {
-      sideHead.style.left = `${clamp((100 * t) / (voice.duration || length), 0, 100)}%`;
+      sideHead.style.left = `${clamp((100 * t) / (voice.duration || 1), 0, 100)}%`;
       pulse = t;
-      if (voice.playing && !still()) paint();
+      if (voice.playing && !still()) glow();
     },
-    onstate: (on) => { sideButton.show(on); side.classList.toggle("mv-on", on); model.set("playing", on); model.save_changes(); paint(); },
+    onstate: (on) => { sideButton.show(on); side.classList.toggle("mv-on", on); model.set("playing", on); model.save_changes(); glow(); },
   });
   function play(i) {
     choose(i);
@@ -341,7 +386,7 @@ function draw(model, el) {
     }
     el.dataset.selected = i >= 0 ? names[i] : "";
     if (tell) { model.set("selected", i); model.save_changes(); }
-    paint();
+    glow();
   }
   function playPlace(at = place) {
     const q = cellAt(at), known = q >= 0 && (gridSounds[q] || gridImages[q]), asks = model.get("asks") && !model.static;
@@ -354,7 +399,7 @@ function draw(model, el) {
     tip.hidden = true;
     place = known && !asks ? [grid.x[q % grid.x.length], grid.y[Math.floor(q / grid.x.length)]] : at;
     sideName.textContent = "decoded, no clip here";
-    sideGenre.textContent = `${axisNames[ax] ?? `component ${ax + 1}`} ${place[0].toFixed(2)}, ${axisNames[ay] ?? `component ${ay + 1}`} ${place[1].toFixed(2)}`;
+    sideGenre.textContent = [ax, ay].map((j, q) => `${plain(j)}: ${place[q].toFixed(2)}`).join(", ");
     sideNear.replaceChildren();
     live.textContent = `decoded, no clip here: ${sideGenre.textContent}`;
     el.dataset.selected = "decoded";
@@ -362,8 +407,12 @@ function draw(model, el) {
     model.set("place", [ax, ay, ...place]);
     model.save_changes();
     paint();
-    if (asks) { voice.stop(); return; }
-    hear(gridSounds[q], gridImages[q] && url(`g${q}`, gridImages[q]));
+    const stored = () => known && hear(gridSounds[q], gridImages[q] && url(`g${q}`, gridImages[q]));
+    if (!asks) return stored();
+    voice.stop();
+    clearTimeout(patience);
+    patience = setTimeout(stored, 4000); // no kernel after all
+    return undefined;
   }
   function hear(mp3, src) {
     sideImage.src = src || BLANK;
@@ -399,11 +448,11 @@ function draw(model, el) {
       hover = i;
       showTip(i, i >= 0 ? view.at(i) : at);
       if (i >= 0 && flags.hover && stage.context) play(i);
-      paint();
+      glow();
     }
     canvas.style.cursor = i >= 0 ? "pointer" : drag?.moved ? "grabbing" : ours() ? "crosshair" : "default";
   });
-  canvas.addEventListener("pointerleave", () => { hover = -1; tip.hidden = true; paint(); });
+  canvas.addEventListener("pointerleave", () => { hover = -1; tip.hidden = true; glow(); });
   canvas.addEventListener("pointerdown", (event) => { if (!event.button) drag = { from: spot(event), pan: [...pan], moved: false }; });
   canvas.addEventListener("pointerup", (event) => {
     const was = drag;
@@ -423,9 +472,10 @@ function draw(model, el) {
     const next = clamp(zoom * factor, 1, 24), f = next / zoom, centre = [view.width / 2, view.height / 2];
     pan = [0, 1].map((q) => (next === 1 ? 0 : at[q] - centre[q] - (at[q] - centre[q] - pan[q]) * f));
     zoom = next;
+    canvas.style.touchAction = zoom > 1 ? "none" : "";
     paint();
   }
-  function reset() { zoom = 1; pan = [0, 0]; tip.hidden = true; paint(); }
+  function reset() { zoom = 1; pan = [0, 0]; tip.hidden = true; canvas.style.touchAction = ""; paint(); }
   function step(dx, dy) {
     layout();
     if (selected < 0 || !shown.has(genre[selected])) return nearest(view.width / 2, view.height / 2, Infinity);
@@ -443,14 +493,17 @@ function draw(model, el) {
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (move) {
+    if (move && event.shiftKey && ours()) {
+      const from = selected >= 0 ? [coordinate(selected, ax), coordinate(selected, ay)] : view.back(view.width / 2, view.height / 2);
+      const wide = grid.x.length, q = cellAt(place ?? from), [dx, dy] = place ? move : [0, 0];
+      const column = clamp((q % wide) + dx, 0, wide - 1), row = clamp(Math.floor(q / wide) - dy, 0, grid.y.length - 1);
+      playPlace([grid.x[column], grid.y[row]]);
+    } else if (move) {
       const i = step(...move);
       if (i >= 0) { choose(i); showTip(i, view.at(i)); if (flags.hover) play(i); }
     } else if (event.key === "Enter" || event.key === " ") {
-      if (voice.playing) voice.stop(0);
-      else if (selected >= 0) play(selected);
-      else if (place) playPlace();
-    } else if (event.key === "Escape") { voice.stop(0); tip.hidden = true; hover = -1; paint(); }
+      if (voice.playing) voice.stop(0); else again();
+    } else if (event.key === "Escape") { voice.stop(0); tip.hidden = true; hover = -1; glow(); }
     else if (event.key === "+" || event.key === "=") rescale(1.5);
     else if (event.key === "-") rescale(1 / 1.5);
     else if (event.key === "0") reset();
@@ -462,6 +515,7 @@ function draw(model, el) {
   // --- the kernel's side -----------------------------------------------------------------------------------------
   const follow = () => { if (model.get("selected") !== selected && model.get("selected") >= 0) choose(model.get("selected"), false); };
   const answer = () => {
+    clearTimeout(patience);
     const png = bytes(model.get("answer_image"));
     hear(bytes(model.get("answer_sound")).slice(), png.length ? picture(png.slice()) : "");
   };
@@ -470,14 +524,16 @@ function draw(model, el) {
   const end = watch(el, () => { icons(); paint(); });
   sideName.textContent = sounds.length ? "click a point to hear it" : "click a point to see it";
   sideGenre.textContent = gridSounds.length ? "and an empty place to hear what the decoder makes of it" : "";
+  sideNear.append(h("span", {}, "Arrow keys walk from clip to clip, Enter plays, Escape stops" +
+    (gridSounds.length ? "; with Shift, arrows walk where no clip is." : ".")));
   sideImage.src = BLANK;
   icons();
-  layout();
-  picturePlane();
+  paintNow();
   if (selected >= 0) choose(selected, false);
   return () => {
     end();
     cancelAnimationFrame(frame);
+    clearTimeout(patience);
     model.off("change:selected", follow);
     model.off("change:answer", answer);
     voice.stop();

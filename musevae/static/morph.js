@@ -6,7 +6,7 @@ function draw(model, el) {
   const name = (i) => (i === 0 ? labels[0] : i === n - 1 ? labels[1] : `${Math.round((100 * i) / (n - 1))} % of the way`);
   const voice = new Voice({
     loop: true,
-    onframe: (t) => { view.show(t); time.textContent = `${t.toFixed(1)} / ${seconds(duration)}`; },
+    onframe: (t) => { view.show(t); clock(time, t, duration); },
     onstate: (on) => { button.show(on); tell(); },
   }).load(parts(model.get("sounds"), model.get("sounds_end")));
   const start = (t) => sound(el, name(voice.active), voice.play(t));
@@ -29,8 +29,8 @@ function draw(model, el) {
   }
   const title = model.get("title");
   const button = playButton(title || `${labels[0]} to ${labels[1]}`, toggle);
-  const time = h("span", { class: "mv-time" }, `0.0 / ${seconds(duration)}`);
-  const where = h("span", { class: "mv-title" });
+  const time = h("span", { class: "mv-time" });
+  const where = h("output", { class: "mv-where" });
   const view = spectrogram({
     png: images[0], label: title || "morph", duration, top, toggle,
     seek: (t, press) => (voice.playing || press ? start(t) : voice.seek(t)),
@@ -43,8 +43,9 @@ function draw(model, el) {
   });
   const ticks = h("div", { class: "mv-ticks", "aria-hidden": "true" }, ...images.map(() => h("i")));
   el.append(h("div", { class: "mv-card mv-morph", role: "group", "aria-label": title || `morph from ${labels[0]} to ${labels[1]}` },
-    h("div", { class: "mv-bar" }, button, title ? h("b", {}, title) : null, where, time), view.frame,
+    h("div", { class: "mv-bar" }, button, title ? h("span", { class: "mv-title" }, title) : null, where, time), view.frame,
     h("div", { class: "mv-ends" }, h("span", {}, labels[0]), h("div", { class: "mv-track" }, ticks, slider), h("span", {}, labels[1]))));
+  clock(time, 0, duration);
   choose(clamp(model.get("selected"), 0, n - 1));
   const follow = () => { if (model.get("selected") !== voice.active) choose(model.get("selected")); };
   model.on("change:selected", follow);

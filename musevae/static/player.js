@@ -9,9 +9,8 @@ function draw(model, el) {
   row.style.setProperty("--mv-n", titles.length);
   const cards = titles.map((title, i) => {
     const name = title || "clip";
-    const say = (t) => { time.textContent = `${t.toFixed(1)} / ${seconds(durations[i])}`; };
     const voice = new Voice({
-      onframe: (t) => { view.show(t); say(t); if (!voice.playing) tell(i, t); },
+      onframe: (t) => { view.show(t); clock(time, t, durations[i]); if (!voice.playing) tell(i, t); },
       onstate: (on) => { button.show(on); card.classList.toggle("mv-on", on); tell(i, voice.position, on); },
     }).load([sounds[i]]);
     const start = (t) => { tell(i, t ?? voice.at, true); return sound(el, name, voice.play(t)); };
@@ -24,26 +23,30 @@ function draw(model, el) {
     const time = h("span", { class: "mv-time" });
     const card = h("figure", { class: "mv-card" },
       h("figcaption", { class: "mv-bar" }, button, h("span", { class: "mv-title", title }, title), time), view.frame);
-    say(0);
+    clock(time, 0, durations[i]);
     row.append(card);
     return { voice, view };
   });
 
-  let own = false, last = 0;
+  // what Python sees: at once when something starts or stops, a little later while a playhead is dragged
+  let own = false, timer = 0;
   function tell(i, t, on = cards[i].voice.playing) {
-    if (performance.now() - last < 100 && on === model.get("playing")) return;
-    own = true;
-    last = performance.now();
-    model.set("selected", i);
-    model.set("position", t);
-    model.set("playing", on);
-    model.save_changes();
-    own = false;
+    clearTimeout(timer);
+    const send = () => {
+      own = true;
+      model.set("selected", i);
+      model.set("position", t);
+      model.set("playing", on);
+      model.save_changes();
+      own = false;
+    };
+    if (on !== model.get("playing")) send(); else timer = setTimeout(send, 120);
   }
   const follow = () => { if (!own) cards[model.get("selected")]?.voice.seek(model.get("position")); };
   model.on("change:position", follow);
   el.append(row);
   return () => {
+    clearTimeout(timer);
     model.off("change:position", follow);
     cards.forEach(({ voice, view }) => { voice.stop(); view.free(); });
   };

@@ -19,7 +19,7 @@ const KINDS = ["constant", "linear", "sigmoid", "cosine", "cyclical"];
 const KNOBS = [ // trait, words, least, most, step, kinds that have it
   ["steps", "ramp ends at epoch", 1, null, 1, "linear sigmoid cosine cyclical"],
   ["cycles", "cycles", 1, 12, 1, "cyclical"],
-  ["ramp", "part of a cycle climbing", 0.05, 1, 0.05, "cyclical"],
+  ["ramp", "climbing part of a cycle", 0.05, 1, 0.05, "cyclical"],
   ["steepness", "steepness", 1, 30, 0.5, "sigmoid"],
   ["start", "β at the start", 0, 1, 0.01, "linear sigmoid cosine cyclical"],
   ["end", "β at the end", 0, 4, 0.01, KINDS.join(" ")],
@@ -88,6 +88,12 @@ function draw(model, el) {
     };
     for (const kind of KINDS) if (kind !== o.kind) line({ ...o, kind }, colour("grid"), 1.25);
     line(o, colour("accent"), 3);
+    c.lineTo(x(epochs), box.bottom);
+    c.lineTo(x(0), box.bottom);
+    c.globalAlpha = 0.1;
+    c.fillStyle = colour("accent");
+    c.fill();
+    c.globalAlpha = 1;
     if (at !== null) {
       const b = beta(o, at);
       c.strokeStyle = colour("muted");
