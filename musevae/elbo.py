@@ -49,7 +49,7 @@ def _scale_of(scale, x):
 def gaussian_nll(
     x,  # data, `(batch, ...)`: log-mel windows are `(batch, 1, n_mels, frames)` in [0, 1]
     x_hat,  # reconstruction, the mean of the Gaussian: same shape
-    scale,  # σ > 0, its standard deviation: a number, a `()` tensor, or one a band, `(n_mels,)`
+    scale,  # s > 0, its standard deviation: a number, a `()` tensor, or one a band, `(n_mels,)`
 ):
     "−log p(x|z) under a Gaussian on every bin, summed over bins and frames: `(batch,)`, nats."
     x, x_hat = _pair(x, x_hat)
@@ -61,7 +61,7 @@ def gaussian_nll(
 def laplace_nll(
     x,  # data, `(batch, ...)`: log-mel windows are `(batch, 1, n_mels, frames)` in [0, 1]
     x_hat,  # reconstruction, the median of the Laplace: same shape
-    scale,  # b > 0, its mean absolute deviation: a number, a `()` tensor, or one a band, `(n_mels,)`
+    scale,  # s > 0, its mean absolute deviation: a number, a `()` tensor, or one a band, `(n_mels,)`
 ):
     "−log p(x|z) under a Laplace on every bin, summed over bins and frames: `(batch,)`, nats."
     x, x_hat = _pair(x, x_hat)
@@ -79,12 +79,12 @@ def _nll(likelihood):
         raise ValueError(f"likelihood: expected one of {', '.join(LIKELIHOODS)}, got {likelihood!r}")
     return LIKELIHOODS[likelihood]
 
-# %% ../nbs/05_elbo.ipynb #b546ac68
+# %% ../nbs/05_elbo.ipynb #d0556559
 def calibrated_scale(
     x,  # data, `(batch, ...)`
     x_hat,  # reconstruction, same shape
     *,
-    likelihood="gaussian",  # "gaussian": σ* = root mean square error; "laplace": b* = mean absolute error
+    likelihood="gaussian",  # "gaussian": root mean square error; "laplace": mean absolute error
     per_band=False,  # one scale a mel band instead of one for all
     floor=1e-3,  # least scale, in units of x (0.08 dB of 80 dB): a band that never moves has error 0
 ):
@@ -112,8 +112,8 @@ def kl_to_standard_normal(
 ):
     "KL(q(z|x) ‖ N(0, 1)) of every window and unit: `(batch, d)`, nats, ≥ 0."
     mean, std = _moments(posterior)
-    excess = std - 1
-    return (mean.square() + excess * (std + 1)) / 2 - torch.log1p(excess)
+    var = std.square()
+    return (mean.square() + var - 1 - var.log()) / 2
 
 # %% ../nbs/05_elbo.ipynb #20fd47c8
 class ELBO(NamedTuple):
