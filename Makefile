@@ -45,7 +45,7 @@ lint: $(READY)    ## ruff over the package, the notebooks and the tests
 sync: $(READY)    ## export and clean: nothing may change
 	@echo "== export, clean"
 	@$(BIN)/nbdev_export
-	@$(BIN)/nbdev_clean
+	@$(BIN)/nbdev_clean && $(BIN)/python nbs/_book/clean.py
 	@git diff --exit-code --stat -- nbs musevae || \
 	  { echo "Notebooks and package differ from what git holds: run 'make prepare', then git add both." >&2; exit 1; }
 	@test -z "$$(git ls-files --others --exclude-standard -- nbs musevae)" || \
@@ -61,7 +61,7 @@ pytest: $(READY)  ## unit tests, gates, and the built book in a browser
 
 prepare: $(READY) ## after editing notebooks: export, clean, tidy
 	@$(BIN)/nbdev_export
-	@$(BIN)/nbdev_clean
+	@$(BIN)/nbdev_clean && $(BIN)/python nbs/_book/clean.py
 	@$(BIN)/ruff check .
 
 lab: $(READY)     ## JupyterLab in the chapters' folder
