@@ -5,15 +5,18 @@
 # %% auto #0
 __all__ = ['Latents', 'encode_corpus', 'units_of', 'unit_means', 'LatentPCA', 'plot_pca', 'holm', 'genre_distances', 'rank_table',
            'Probe', 'probe', 'regress', 'knn_purity', 'clustering', 'mel_statistics', 'mfcc_statistics',
-           'feature_spaces', 'compare_spaces', 'intervene']
+           'feature_spaces', 'compare_spaces', 'intervene', 'latent_map', 'map_html']
 
-# %% ../nbs/09_latent.ipynb #888659b1
+# %% ../nbs/09_latent.ipynb #ffb0d468
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+
+from .corpus import read_audio
 
 # %% ../nbs/09_latent.ipynb #d5f6ffb0
 @dataclass(frozen=True)
@@ -47,6 +50,13 @@ class Latents:
             raise ValueError("select: expected at least one window, got none")
         table = self.table.iloc[rows].reset_index(drop=True)
         return replace(self, mean=self.mean[rows], std=self.std[rows], table=table)
+
+    def clips(self):
+        "One row a clip: the mean of its windows' means, the root mean square of their spreads; rows by track."
+        tracks = self.table["track"].to_numpy(dtype=object)
+        first = self.table.reset_index(drop=True).groupby("track", sort=True).head(1).sort_values("track")
+        mean, var = (unit_means(v, tracks, tracks)[0] for v in (self.mean, self.std**2))
+        return replace(self, mean=mean, std=np.sqrt(var), table=first.reset_index(drop=True))
 
 # %% ../nbs/09_latent.ipynb #781821c7
 @torch.no_grad()
@@ -516,3 +526,108 @@ def intervene(
     if lowpass_hz is not None:
         response = response / (1 + (hz / lowpass_hz) ** 8).sqrt()
     return torch.fft.irfft(torch.fft.rfft(y.double()) * response, n).to(y.dtype)
+
+# %% ../nbs/09_latent.ipynb #71178503
+def _snippets(
+    decode,  # z `(n, d)` → pictures `(n, 1, n_mels, frames)`
+    spec,  # MelSpec
+    *,
+    seconds,  # of sound
+    ref_db,  # level given to what never had one
+    inverter=None,  # default: fast Griffin-Lim, 16 iterations
+):
+    "A function z `(n, d)` → n pairs (sound, picture): what the decoder makes of codes."
+    from musevae.vocoder import get_inverter
+
+    inverter = inverter or get_inverter(spec=spec, nnls_iterations=30, iterations=16)
+    frames = min(spec.frames, 1 + round(seconds * spec.sample_rate) // spec.hop)
+
+    @torch.no_grad()
+    def make(z):
+        x = decode(torch.from_numpy(np.asarray(z, dtype=np.float32))).cpu()
+        y = inverter(x[..., :frames], torch.full((len(x),), float(ref_db)))
+        return [(sound.numpy(), picture) for sound, picture in zip(y, x[:, 0].numpy(), strict=True)]
+
+    return make
+
+# %% ../nbs/09_latent.ipynb #4cae7dc7
+def latent_map(
+    run,  # Run
+    windows=None,  # WindowSet; default: the run's own
+    *,
+    components=6,  # principal components to choose axes from
+    n_clips=None,  # at most so many clips, spread over the genres; default: all
+    seconds=2.5,  # of sound a point
+    decoded=(5, 7),  # rows and columns of places the decoder speaks for; None: no places
+    arrows=(),  # (code from `(d,)`, code to `(d,)`, label): interventions, say
+    title=None,
+    size=(40, 68),  # pixels of a spectrogram, up and across
+):
+    """The latent space as a map that plays: one window of each clip, its posterior mean E[z|x] on principal axes.
+
+    Hover shows a point's name and spectrogram, click plays it; an empty place plays what the decoder makes of it.
+    The axes are those along which clips differ most: the principal components of the clips' means (of the windows',
+    where there are fewer than 4 clips). Returns a `musevae.widgets.LatentMap`.
+    """
+    from musevae.widgets import LatentMap, decoded_grid, matched, mp3, spectrogram_png
+
+    windows, spec, vae = run.windows() if windows is None else windows, run.spec, run.vae
+    spec.check(windows.spec.fingerprint, "windows")
+    latents = encode_corpus(vae, windows)
+    clips = latents.clips()
+    of = (latents.mean, "E[z|x]") if len(clips) < 4 else (clips.mean, "clip means of E[z|x]")
+    if len(of[0]) < 3:
+        raise ValueError(f"windows: expected at least 3 for a map, got {len(windows)}")
+    pca = LatentPCA.fit(of[0], components=components, statistic=of[1])
+    shown = _one_each(windows.table, n_clips)
+    table, points = windows.table.iloc[shown], pca.transform(latents.mean[shown])
+    rate = spec.sample_rate
+    sounds = [read_audio(r.path, sample_rate=rate, start=r.start_s, seconds=seconds) for r in table.itertuples()]
+    split = table["split"].fillna("not split") if "split" in table else pd.Series("not split", table.index)
+    decode, device = vae.eval().decode, next((p.device for p in vae.parameters()), "cpu")
+    speak = _snippets(
+        lambda z: spec.log(decode(z.to(device))), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
+    )
+    grid = decoded and decoded_grid(
+        points, lambda at: speak(pca.inverse(at)), shape=decoded, sample_rate=rate, size=size
+    )
+    seen = pca.explained_variance_ratio
+    drawn = [(pca.transform(a[None])[0], pca.transform(b[None])[0], label) for a, b, label in arrows]
+    return LatentMap(
+        points,
+        genres=table["genre"].astype(str).tolist(),
+        names=[f"{r.track} · window {r.window} · {s}" for r, s in zip(table.itertuples(), split, strict=True)],
+        sounds=[mp3(y, rate) for y in matched(sounds)],
+        images=[spectrogram_png(np.asarray(windows.x[i], np.float32), size=size) for i in shown],
+        explained=seen,
+        decoded=grid or None,
+        decode=lambda at: speak(pca.inverse(at)),
+        arrows=drawn,
+        axis_names=[f"PC{i + 1} of {pca.statistic}" for i in range(len(seen))],
+        sample_rate=rate,
+        title=title or f"{len(shown)} windows, one a clip, at their posterior means E[z|x]",
+    )
+
+# %% ../nbs/09_latent.ipynb #60aa400d
+def _one_each(table, n_clips=None):
+    "Row numbers of one window a clip, the one in the middle; with `n_clips`, genre after genre in turn."
+    rows = pd.DataFrame({"genre": table["genre"].astype(str).to_numpy(), "track": table["track"].to_numpy()})
+    middle = rows.groupby(["genre", "track"], sort=True).apply(lambda r: r.index[len(r) // 2])
+    order = middle.groupby(level=0).cumcount().to_numpy().argsort(kind="stable")
+    return np.sort(middle.to_numpy()[order][:n_clips])
+
+# %% ../nbs/09_latent.ipynb #8d254d05
+def map_html(
+    run,  # Run
+    windows,  # WindowSet of what the map shall show
+    out,  # file to write
+    **options,  # of `latent_map`
+):
+    "Write the latent map as one HTML file that needs neither a kernel nor a network; returns its path."
+    from musevae.widgets import standalone_html
+
+    out = Path(out)
+    page = standalone_html(latent_map(run, windows, **options), title=f"Latent map of {run.path.name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    return out

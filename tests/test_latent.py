@@ -135,9 +135,8 @@ def test_ranks_of_nothing_are_wide_and_p_is_uniform():
 def test_permutation_p_equals_the_exact_test():
     rng = np.random.default_rng(2)
     z = rng.standard_normal((7, 3)) + np.r_[np.zeros(4), np.ones(3)][:, None]
-    distance = [
-        ((z[list(s)].mean(0) - np.delete(z, list(s), 0).mean(0)) ** 2).sum() for s in itertools.combinations(range(7), 4)
-    ]
+    sides = [list(side) for side in itertools.combinations(range(7), 4)]
+    distance = [((z[side].mean(0) - np.delete(z, side, 0).mean(0)) ** 2).sum() for side in sides]
     exact = np.mean(np.array(distance) >= distance[0] * (1 - 1e-9))
     z = z - z.mean(0)
     drawn = latent._permutation_p(z @ z.T, 4, 20000, rng)
@@ -341,3 +340,72 @@ def test_interventions_do_what_they_say():
     assert level(dull, 500) == pytest.approx(0, abs=0.1) and level(dull, 2000) == pytest.approx(-3, abs=0.1)
     assert level(dull, 8000) < -45
     assert torch.allclose(latent.intervene(y), y, atol=1e-5)
+
+
+def test_clips_average_their_windows():
+    got = encode_corpus(Fake(), fake_windows()).clips()
+    x = fake_windows().x[:, :3].astype(np.float32).mean(-1)
+    assert list(got.table.track) == [f"t{i}" for i in range(5)] and (got.std == 0.5).all()
+    assert np.allclose(got.mean, x.reshape(5, 2, 3).mean(1), atol=1e-6)
+
+
+# --- the map ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Six clips of two genres under an untrained model."""
+    import soundfile as sf
+
+    from musevae.mel import MelSpec, WindowSet
+    from musevae.vae import ConvVAE, VAEConfig
+
+    folder, spec, rng = tmp_path_factory.mktemp("map"), MelSpec(seconds=0.5, n_mels=24), np.random.default_rng(0)
+    x, rows = [], []
+    for i in range(6):
+        y = (0.1 * rng.standard_normal(4 * spec.samples) * np.linspace(0.1, 1 + i, 4 * spec.samples)).astype(np.float32)
+        path = folder / f"clip{i}.wav"
+        sf.write(path, y, 22050)
+        x.append(spec.forward(spec.windows(torch.from_numpy(y)))[0][:, 0].half().numpy())
+        for w in range(4):
+            row = dict(track=f"clip{i}", window=w, genre="ab"[i % 2], split="test" if i > 3 else "train")
+            rows.append(row | dict(path=str(path), start_s=w * spec.seconds))
+    windows = WindowSet(np.concatenate(x), np.zeros(24, np.float32), pd.DataFrame(rows), spec)
+    vae = ConvVAE(VAEConfig(latent_dim=5, filter_blocks=0), spec).initialise(windows.tensor())
+    return SimpleNamespace(path=folder / "run", vae=vae, spec=spec, windows=lambda: windows)
+
+
+def test_latent_map_shows_one_window_a_clip_and_says_which(run):
+    shown = latent.latent_map(run, components=3, decoded=(2, 3), seconds=0.3)
+    assert shown.names == [f"clip{i} · window 2 · {'test' if i > 3 else 'train'}" for i in (0, 1, 2, 3, 4, 5)]
+    assert shown.components == 3 and len(shown.sounds_end) == len(shown.images_end) == 6
+    assert len(shown.grid_sounds_end) == 6 and "E[z|x]" in shown.title and shown.axis_names[0].startswith("PC1 of")
+    latents = encode_corpus(run.vae, run.windows())
+    pca = LatentPCA.fit(latents.clips().mean, components=3)
+    assert np.allclose(shown.coordinates, pca.transform(latents.mean[2::4]), atol=1e-5)
+    [(y, x)] = shown.decode(np.zeros((1, 3)))
+    assert x.shape == run.spec.shape and 0.25 < len(y) / 22050 <= 0.3 + 512 / 22050
+
+
+def test_latent_map_of_few_clips_in_turn_of_genres(run):
+    shown = latent.latent_map(run, n_clips=2, decoded=None, seconds=0.2)
+    assert [n.split(" ")[0] for n in shown.names] == ["clip0", "clip1"] and not shown.grid
+    arrow = (np.zeros(5), np.ones(5), "brighter")
+    assert latent.latent_map(run, n_clips=2, decoded=None, arrows=[arrow]).arrows[0]["label"] == "brighter"
+
+
+def test_latent_map_refuses_too_little_and_other_spectrograms(run):
+    from musevae.mel import MelSpec
+
+    with pytest.raises(ValueError, match="at least 3 for a map, got 2"):
+        latent.latent_map(run, run.windows().select([0, 1]))
+    other = SimpleNamespace(spec=MelSpec(), table=run.windows().table)
+    with pytest.raises(ValueError, match="expected mel fingerprint"):
+        latent.latent_map(run, other)
+
+
+def test_map_html_stands_alone(run, tmp_path):
+    out = latent.map_html(run, run.windows(), tmp_path / "new" / "map.html", decoded=None, seconds=0.2)
+    page = out.read_text(encoding="utf-8")
+    assert out == tmp_path / "new" / "map.html" and "clip3" in page and "widget-view+json" in page
+    assert "https://cdn" not in page and 'src="http' not in page
