@@ -18,9 +18,9 @@ from .score import stream
 # %% ../../nbs/B2_sound.ipynb #52daca5b
 SAMPLE_RATE = 22050
 
-# %% ../../nbs/B2_sound.ipynb #7885cc73
+# %% ../../nbs/B2_sound.ipynb #9e706eee
 class Tone(NamedTuple):
-    "A pitched instrument in ten numbers."
+    "A pitched instrument in ten numbers, eleven if its notes slide in."
     slope: float  # partials fall as k ** -slope
     pick: float  # where the string is plucked, as a part of its length; 0: no comb
     attack: float  # s
@@ -31,6 +31,7 @@ class Tone(NamedTuple):
     vibrato: float  # cents
     noise: float  # breath, or hammer
     top: float  # kHz where the spectrum bends down
+    scoop: float = 0  # cents below the key where a note starts
 
 
 def _read(row, text):
@@ -49,8 +50,9 @@ banjo       0.55 .08 .001 0.28 .06 .15 0    0 .030 9.0
 clean       0.95 .18 .002 1.2  .10 .30 0    2 .008 6.0
 jazz        1.50 .30 .004 1.0  .10 .15 0    0 .008 3.5
 mute        1.10 .15 .002 0.10 .04 .06 0    0 .020 6.0
-overdrive   0.90 .20 .003 4.0  .08 2.0 0    4 .010 6.0
+overdrive   0.90 .20 .003 4.0  .08 2.0 0    4 .010 6.0 40
 distortion  0.80 .20 .003 8.0  .06 4.0 .4   3 .010 6.0
+slide       1.05 .16 .020 2.2  .20 .80 0   14 .008 5.0 140
 harp        1.30 .30 .002 1.2  .40 .20 0    0 .010 5.0
 upright     1.50 .25 .006 0.55 .09 .10 0    0 .020 2.2
 finger      1.30 .20 .004 0.9  .06 .18 0    0 .006 2.5
@@ -58,19 +60,19 @@ pick        1.00 .12 .003 1.0  .05 .25 0    0 .010 4.0
 synbass     0.95 0   .004 0.6  .05 .15 3    0 0    3.5
 sub         3.50 0   .004 1.2  .08 .20 0    0 0    1.0
 bowbass     1.10 0   .080 0    .15 9   1.5  4 .020 2.5
-cello       1.00 0   .070 0    .15 9   0   14 .030 5.0
-violin      0.85 0   .060 0    .12 9   0   18 .030 8.0
+cello       1.00 0   .070 0    .15 9   0   14 .030 5.0 25
+violin      0.85 0   .060 0    .12 9   0   18 .030 8.0 35
 strings     0.95 0   .120 0    .30 9   8    6 .020 7.0
 pad         1.50 0   .350 0    .50 9   7    3 .005 4.0
 organ       1.40 .33 .008 0    .05 9   1.5  5 .012 6.0
 accordion   0.80 .27 .040 0    .06 9   6    0 .005 6.0
-harmonica   0.75 .40 .030 0    .06 9   2   10 .030 6.0
+harmonica   0.75 .40 .030 0    .06 9   2   10 .030 6.0 60
 flute       2.40 0   .050 0    .08 9   0   14 .070 6.0
 clarinet    1.10 .50 .040 0    .06 9   0    5 .012 5.0
 oboe        0.60 .18 .040 0    .06 9   0   10 .010 6.0
-sax         0.80 .15 .030 0    .07 9   0   14 .050 6.0
+sax         0.80 .15 .030 0    .07 9   0   14 .050 6.0 60
 trumpet     0.70 0   .030 0    .06 9   0    8 .010 8.0
-trombone    0.95 0   .040 0    .07 9   0    7 .010 4.5
+trombone    0.95 0   .040 0    .07 9   0    7 .010 4.5 90
 horn        1.50 0   .060 0    .10 9   0    5 .010 3.0
 brass       0.75 0   .035 0    .07 1.5 7    6 .010 7.0
 synth       0.90 0   .006 0.5  .10 .20 6    0 0    7.0
@@ -154,6 +156,7 @@ def tone(
     t = np.arange(int((held + 4 * it.release) * SAMPLE_RATE)) / SAMPLE_RATE
     onset = np.clip((t - 0.15) / 0.3, 0, 1)
     bend = it.vibrato / 1200 * np.log(2) * onset * np.sin(2 * np.pi * rng.uniform(4.8, 5.8) * t)
+    bend = bend - it.scoop / 1200 * np.log(2) * np.exp(-t / 0.05)
     cycles = hertz(key) * np.cumsum(1 + bend) / SAMPLE_RATE
     bright, dark = period(key, it.slope - 0.15 * loud, it.pick, it.top), period(key, it.slope + 1.2, it.pick, it.top)
     y, share = 0, (0.55 + 0.35 * loud) * np.exp(-t / it.fade)
