@@ -128,7 +128,7 @@ def test_prose_changes_run_nothing(library):
     assert [c.source for c in a.cells if c.cell_type == "code"] == [c.source for c in b.cells if c.cell_type == "code"]
 
 
-def test_stored_results_and_static_files_count(library):
+def test_stored_results_and_carried_files_count(library):
     results = library.parent / "nbs" / "results" / "gtzan.csv"
     results.write_text("accuracy\n0.53")
     before = mark("pd.read_csv('results/gtzan.csv')")

@@ -195,11 +195,12 @@ def named_files(trees: list[ast.Module]) -> set[Path]:
     return {path for s in strings for folder in folders if (path := folder / s).is_file()}
 
 
-def static_files(module: Path) -> list[Path]:
-    "Files that `module` carries in a folder named static, if it speaks of one (scripts and styles of widgets)."
-    if "static" not in module.read_text(encoding="utf-8"):
-        return []
-    return [path for path in (module.parent / "static").rglob("*") if path.is_file()]
+def carried(module: Path) -> list[Path]:
+    "Files in folders beside `module` that it names: the scripts of widgets (static), tables (data)."
+    text = module.read_text(encoding="utf-8")
+    folders = [f for f in module.parent.iterdir() if f.is_dir() and not (f / "__init__.py").exists()]
+    named = [f for f in folders if f.name != "__pycache__" and re.search(rf"['\"/]{f.name}['\"/]", text)]
+    return [path for folder in named for path in folder.rglob("*") if path.is_file()]
 
 
 def fingerprint(nb: nbformat.NotebookNode) -> str:
@@ -207,7 +208,7 @@ def fingerprint(nb: nbformat.NotebookNode) -> str:
     code = [cell for cell in nb.cells if cell.cell_type == "code"]
     trees = [_parse(cell.source) for cell in code]
     modules = set(closure({name for tree in trees for name in imported(tree)}).values())
-    files = modules | named_files(trees) | {data for path in modules for data in static_files(path)}
+    files = modules | named_files(trees) | {data for path in modules for data in carried(path)}
     if any("show_doc" in calls(cell.source) for cell in code):
         files.add(HERE / "show_doc.py")
     stored = [cell.outputs for cell in code if "skip-execution" in cell.metadata.get("tags", []) and cell.outputs]
