@@ -349,39 +349,41 @@ def _frame_rows(y, spec):
     level = spec.decibels(_mel_power(_sound(y, None, spec)[None], spec))[0].T
     return level.half().numpy(), level.amax(1).numpy()
 
-# %% ../nbs/03_mel.ipynb #f2fdf580
-def _decode(paths, sample_rate, workers):
-    "Yield the samples of each file in order, or the error; `workers` files at a time, a few decoded ahead."
+# %% ../nbs/03_mel.ipynb #888f4d33
+def _read_rows(paths, spec, rows_of, workers):
+    "Yield the rows of each file in order, or the error: `workers` files at a time, a few ahead, one thread a file."
 
     def read(path):
         try:
-            return read_audio(path, sample_rate=sample_rate)
+            return rows_of(read_audio(path, sample_rate=spec.sample_rate), spec)
         except ValueError as error:
             return error
 
-    with ThreadPoolExecutor(workers) as pool:
-        ahead = deque()
-        for path in paths:
-            ahead.append(pool.submit(read, path))
-            if len(ahead) > 2 * workers:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            ahead = deque()
+            for path in paths:
+                ahead.append(pool.submit(read, path))
+                if len(ahead) > 2 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
                 yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+    finally:
+        torch.set_num_threads(threads)
 
-# %% ../nbs/03_mel.ipynb #e1ed6f30
-def _shard(clips, sounds, rows_of, spec, bar):
+# %% ../nbs/03_mel.ipynb #9bf65527
+def _shard(clips, results, bar):
     "The arrays of one shard: rows of each clip, the clip they belong to, and the faults of clips without any."
     x, ref_db, clip, faults = [], [], [], {}
     for number in clips:
-        try:
-            if isinstance(y := next(sounds), Exception):
-                raise y
-            rows, reference = rows_of(y, spec)
-            x.append(rows)
-            ref_db.append(reference)
-            clip.append(np.full(len(rows), number))
-        except ValueError as error:
-            faults[number] = str(error)
+        if isinstance(result := next(results), Exception):
+            faults[number] = str(result)
+        else:
+            x.append(result[0])
+            ref_db.append(result[1])
+            clip.append(np.full(len(result[0]), number))
         bar.update()
     if x:
         x, ref_db, clip = (np.concatenate(part) for part in (x, ref_db, clip))
@@ -391,16 +393,18 @@ def _shard(clips, sounds, rows_of, spec, bar):
 def _write_shards(corpus, spec, rows_of, folder, *, size=32, workers=2, progress=True):
     "Pictures of `size` clips a file, each file written whole or not at all; those already there are kept."
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = {folder / f"shard-{i // size:05d}.npz": range(i, min(i + size, len(corpus))) for i in range(0, len(corpus), size)}
+    starts = range(0, len(corpus), size)
+    jobs = {folder / f"shard-{i // size:05d}.npz": range(i, min(i + size, len(corpus))) for i in starts}
     missing = {name: clips for name, clips in jobs.items() if not name.exists()}
     todo = [clip for clips in missing.values() for clip in clips]
-    sounds = _decode(corpus["path"].iloc[todo], spec.sample_rate, workers)
+    results = _read_rows(corpus["path"].iloc[todo], spec, rows_of, workers)
     with tqdm(total=len(corpus), initial=len(corpus) - len(todo), unit="clip", desc="mel", disable=not progress) as bar:
         for name, clips in missing.items():
             part = name.with_suffix(f".{os.getpid()}.part")
             with open(part, "wb") as file:
-                np.savez(file, **_shard(clips, sounds, rows_of, spec, bar))
+                np.savez(file, **_shard(clips, results, bar))
             os.replace(part, name)
+    results.close()
     return list(jobs)
 
 # %% ../nbs/03_mel.ipynb #45dc8d37

@@ -1,0 +1,427 @@
+"""The mel front end against librosa, limit cases, and a cache that is killed, resumed, changed and damaged."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import librosa
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musevae import mel
+from musevae.mel import MelError, MelSpec, WindowSet, corpus_key, kl_nnls, mel_clips, mel_filterbank, mel_windows
+
+SPEC = MelSpec()
+SHORT = MelSpec(seconds=0.5)
+
+
+def signal(kind, seed, gain, samples=SPEC.samples, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    t = np.arange(samples) / SPEC.sample_rate
+    if kind == "noise":
+        y = rng.normal(size=samples) / 4
+    elif kind == "tone":
+        y = np.sin(2 * np.pi * rng.uniform(20, 11000) * t + rng.uniform(0, 6))
+    elif kind == "chirp":
+        y = np.sin(2 * np.pi * (50 * t + rng.uniform(10, 1000) * t**2))
+    elif kind == "impulse":
+        y = np.zeros(samples)
+        y[rng.integers(0, samples, size=3)] = 1
+    elif kind == "half silent":
+        y = rng.normal(size=samples) * (t > t[-1] / 2) / 4
+    else:
+        y = np.zeros(samples)
+    return (gain * y).astype(dtype)
+
+
+def librosa_db(y, spec=SPEC):
+    power = librosa.feature.melspectrogram(
+        y=y, sr=spec.sample_rate, n_fft=spec.n_fft, hop_length=spec.hop, n_mels=spec.n_mels, htk=spec.scale == "htk"
+    )
+    return power, librosa.power_to_db(power, ref=1.0, top_db=spec.top_db)
+
+
+def absolute_db(y, spec=SPEC):
+    x, ref_db = spec.forward(y)
+    return ((x[:, 0].double() - 1) * spec.top_db + ref_db.double()[:, None, None]).numpy()
+
+
+KINDS = st.sampled_from(["noise", "tone", "chirp", "impulse", "half silent", "silence"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(kind=KINDS, seed=st.integers(0, 2**32 - 1), level=st.floats(-90, 0), double=st.booleans())
+def test_parity_with_librosa(kind, seed, level, double):
+    y = signal(kind, seed, 10 ** (level / 20), dtype=np.float64 if double else np.float32)
+    power, wanted = librosa_db(y)
+    got = absolute_db(y[None])[0]
+    assert got.shape == wanted.shape == (128, 216)
+    assert np.abs(got - wanted).max() <= (1e-5 if double else 1e-3)
+    np.testing.assert_allclose(SPEC.mel_power(y)[0, 0].numpy(), power, rtol=1e-3, atol=1e-7 * power.max())
+
+
+@pytest.mark.parametrize("spec", [MelSpec(seconds=2.0, scale="htk", n_mels=64), MelSpec(n_fft=1024, hop=256, seconds=1)])
+def test_parity_of_other_specs(spec):
+    y = signal("noise", 3, 0.1, spec.samples)
+    assert np.abs(absolute_db(y, spec)[0] - librosa_db(y, spec)[1]).max() < 1e-5
+
+
+def test_parity_on_real_clips(gtzan_mini):
+    worst = 0.0
+    for path in sorted(gtzan_mini.glob("**/*.flac"))[::25]:
+        y, _ = sf.read(path, dtype="float32")
+        for window in SPEC.windows(y)[:2]:
+            worst = max(worst, np.abs(absolute_db(window)[0] - librosa_db(window.numpy())[1]).max())
+    assert worst <= 1e-3
+
+
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+@pytest.mark.parametrize("n_fft, n_mels", [(2048, 128), (1024, 40)])
+def test_filterbank_is_librosas(scale, n_fft, n_mels):
+    wanted = librosa.filters.mel(sr=22050, n_fft=n_fft, n_mels=n_mels, htk=scale == "htk", dtype=np.float64)
+    np.testing.assert_allclose(mel_filterbank(22050, n_fft, n_mels, scale), wanted, atol=1e-12)
+    assert np.allclose(
+        MelSpec(scale=scale, n_fft=n_fft, n_mels=n_mels).mel_frequencies,
+        librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=11025, htk=scale == "htk")[1:-1],
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(hz=st.floats(0, 20000), scale=st.sampled_from(["slaney", "htk"]))
+def test_mel_scale_has_an_inverse(hz, scale):
+    assert mel.mel_to_hz(mel.hz_to_mel(hz, scale), scale) == pytest.approx(hz, rel=1e-9, abs=1e-9)
+    assert mel.hz_to_mel(hz, scale) == pytest.approx(librosa.hz_to_mel(hz, htk=scale == "htk"), rel=1e-9)
+
+
+def test_shapes_of_the_design():
+    assert SPEC.samples == 110250 and SPEC.frames == 216 and SPEC.shape == (128, 216)
+    assert MelSpec(seconds=2.0).shape == (128, 87)
+    assert SPEC.windows(np.zeros(30 * 22050 + 17, np.float32)).shape == (6, 110250)
+    assert SPEC.mel_frequencies.shape == (128,)
+
+
+def test_silence_stays_silent_and_loud_stays_loud():
+    x, ref_db = SPEC.forward(torch.zeros(2, SPEC.samples))
+    assert (x == 0).all() and (ref_db == SPEC.floor_db).all()
+    assert (SPEC.power(x, ref_db) == 0).all() and (SPEC.stft_magnitude(x, ref_db) == 0).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), gain_db=st.floats(-10, 40))
+def test_level_is_in_the_reference_and_nowhere_else(seed, gain_db):
+    y = torch.from_numpy(signal("noise", seed, 0.1, SHORT.samples))
+    x, ref_db = SHORT.forward(y)
+    louder, louder_db = SHORT.forward(y * 10 ** (gain_db / 20))
+    assert torch.allclose(louder, x, atol=1e-9)
+    assert (louder_db - ref_db).item() == pytest.approx(gain_db, abs=1e-9)
+    power = SHORT.mel_power(y)
+    kept = x > 0
+    assert torch.allclose(SHORT.power(x, ref_db)[kept], power[kept], rtol=1e-9)
+
+
+def test_quiet_windows_are_not_brightened():
+    y = torch.from_numpy(signal("noise", 0, 1e-6))
+    x, ref_db = SPEC.forward(y)
+    assert ref_db.item() == SPEC.floor_db and x.max() < 0.5
+
+
+def test_a_batch_is_its_windows():
+    y = torch.from_numpy(np.stack([signal(k, 5, 0.3, dtype=np.float32) for k in ("noise", "tone", "silence", "chirp")]))
+    x, ref_db = SPEC.forward(y)
+    for i, window in enumerate(y):
+        one, one_db = SPEC.forward(window)
+        assert torch.allclose(one[0], x[i], atol=1e-6) and torch.allclose(one_db[0], ref_db[i])
+
+
+def test_the_log_map_is_one_map():
+    y = signal("noise", 1, 0.2, SHORT.samples)
+    x, ref_db = SHORT.forward(y)
+    m = (SHORT.mel_power(y) / 10 ** (ref_db / 10)).sqrt()
+    assert torch.allclose(SHORT.log(m), x, atol=1e-12)
+    assert torch.allclose(SHORT.magnitude_of(SHORT.log(m))[x > 0], m[x > 0])
+    edge = torch.tensor([1.0, 10.0, 0.1, 1e-4, 1e-5, 0.0], dtype=torch.float64)
+    assert torch.allclose(SHORT.log(edge), torch.tensor([1.0, 1.25, 0.75, 0.0, 0.0, 0.0], dtype=torch.float64), atol=1e-12)
+
+
+def test_the_leak_lets_gradients_through():
+    m = torch.tensor([1e-6], requires_grad=True)
+    SPEC.log(m).sum().backward()
+    assert m.grad.item() == 0
+    m.grad = None
+    SPEC.log(m, leak=0.1).sum().backward()
+    assert m.grad.item() > 0
+    assert SPEC.log(m, leak=0.1).item() == pytest.approx(-0.1 * 0.5, rel=1e-5)
+    assert torch.isfinite(SPEC.log(torch.zeros(1), leak=0.1)).all()
+
+
+def test_forward_is_differentiable():
+    small = MelSpec(seconds=0.05, n_fft=256, hop=128, n_mels=8)
+    y = torch.from_numpy(signal("noise", 2, 0.3, small.samples)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: small.forward(v)[0], (y,), atol=1e-4)
+    zero = torch.zeros(small.samples, requires_grad=True)
+    small.forward(zero)[0].sum().backward()
+    assert torch.isfinite(zero.grad).all()
+
+
+def test_autocast_changes_nothing():
+    y = torch.from_numpy(signal("noise", 2, 0.3, SHORT.samples, np.float32))
+    plain = SHORT.forward(y)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(SHORT.forward(y)[0], plain)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_gpu_agrees():
+    y = torch.from_numpy(signal("noise", 2, 0.3))
+    assert torch.allclose(SPEC.forward(y.cuda())[0].cpu(), SPEC.forward(y)[0], atol=1e-9)
+
+
+BAD = {
+    "sample rate": (dict(y=np.zeros(SPEC.samples, np.float32), sample_rate=44100), "22050 Hz, got 44100 Hz"),
+    "length": (dict(y=np.zeros(1000, np.float32)), "expected 110250 samples .*, got 1000"),
+    "nan": (dict(y=np.full(SPEC.samples, np.nan, np.float32)), "finite numbers, got NaN"),
+    "infinity": (dict(y=np.full(SPEC.samples, np.inf, np.float32)), "finite numbers, got infinity"),
+    "integer": (dict(y=np.zeros(SPEC.samples, np.int16)), "floating point .*, got torch.int16"),
+    "integer as float": (dict(y=np.full(SPEC.samples, 9000, np.float32)), "scale of ±1, got a peak of 9000"),
+    "empty batch": (dict(y=np.zeros((0, SPEC.samples), np.float32)), r"at least one window, got .*\(0, 110250\)"),
+    "stereo": (dict(y=np.zeros((SPEC.samples, 2), np.float32)), r"mono .*, got shape \(110250, 2\)"),
+    "stereo batch": (dict(y=np.zeros((3, 2, SPEC.samples), np.float32)), r"mono .*, got shape \(3, 2, 110250\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_windows_are_refused(case):
+    arguments, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        SPEC.forward(**arguments)
+
+
+def test_bad_clips_specs_and_pictures_are_refused():
+    with pytest.raises(ValueError, match="at least 110250 samples .*, got 100"):
+        SPEC.windows(np.zeros(100, np.float32))
+    with pytest.raises(ValueError, match=r"mono .*, got shape \(9, 2\)"):
+        SPEC.windows(np.zeros((9, 2), np.float32))
+    with pytest.raises(ValueError, match="hop: expected a positive number, got 0"):
+        MelSpec(hop=0)
+    with pytest.raises(ValueError, match="'slaney' or 'htk', got 'bark'"):
+        MelSpec(scale="bark")
+    with pytest.raises(ValueError, match="got also colour"):
+        MelSpec.from_dict(dict(colour=1))
+    with pytest.raises(ValueError, match=r"\(batch, 1, 128, frames\), got \(1, 64, 216\)"):
+        SPEC.power(torch.zeros(1, 64, 216), torch.zeros(1))
+    with pytest.raises(ValueError, match=r"ref_db: expected shape \(2,\), got \(3,\)"):
+        SPEC.power(torch.zeros(2, 1, 128, 9), torch.zeros(3))
+
+
+def test_fingerprints():
+    assert MelSpec().fingerprint == MelSpec.from_dict(SPEC.to_dict()).fingerprint == MelSpec(seconds=5).fingerprint
+    others = [MelSpec(**{k: v}) for k, v in dict(sample_rate=16000, seconds=2, n_fft=1024, hop=256, n_mels=80).items()]
+    others += [MelSpec(scale="htk"), MelSpec(top_db=60), MelSpec(floor_db=0)]
+    assert len({s.fingerprint for s in [SPEC, *others]}) == 9
+    with pytest.raises(ValueError, match=f"model: expected mel fingerprint {SPEC.fingerprint}, got 0123"):
+        SPEC.check("0123", "model")
+
+
+# The inverse
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_nnls_finds_a_spectrum_with_that_mel(seed):
+    rng = np.random.default_rng(seed)
+    linear = torch.from_numpy(rng.gamma(1.0, size=(2, 1025, 7)) * np.exp(rng.normal(size=(2, 1025, 1))))
+    bank = torch.from_numpy(mel_filterbank(22050, 2048, 128))
+    found = kl_nnls(bank @ linear, SPEC, iterations=300)
+    assert found.shape == linear.shape and (found >= 0).all()
+    assert torch.allclose(bank @ found, bank @ linear, rtol=0.02)
+
+
+def test_nnls_never_climbs_and_agrees_with_the_textbook_update():
+    rng = np.random.default_rng(0)
+    bank = torch.from_numpy(mel_filterbank(22050, 2048, 128))
+    mel_power = torch.from_numpy(rng.gamma(0.3, size=(1, 128, 5)))
+
+    def divergence(linear):
+        model = bank @ linear
+        return (torch.special.xlogy(mel_power, mel_power / model) - mel_power + model).sum().item()
+
+    losses = [divergence(kl_nnls(mel_power, SPEC, iterations=n)) for n in (1, 2, 5, 20, 60)]
+    assert losses == sorted(losses, reverse=True)
+    linear = kl_nnls(mel_power, SPEC, iterations=1)
+    used = bank.sum(0) > 0
+    step = linear * (bank.T @ (mel_power / (bank @ linear))) / bank.sum(0)[:, None]
+    assert torch.allclose(kl_nnls(mel_power, SPEC, iterations=2)[:, used], step[:, used])
+
+
+def test_stft_magnitude_round_trip():
+    y = torch.from_numpy(np.stack([signal(k, 1, 0.2, dtype=np.float32) for k in ("noise", "chirp")]))
+    x, ref_db = SPEC.forward(y)
+    magnitude = SPEC.stft_magnitude(x, ref_db)
+    assert magnitude.shape == (2, 1025, 216) and torch.isfinite(magnitude).all()
+    bank = torch.from_numpy(mel_filterbank(22050, 2048, 128)).float()
+    level = SPEC.decibels((bank @ magnitude.square()).unsqueeze(1))
+    again = (1 + (level - ref_db.view(-1, 1, 1, 1)) / SPEC.top_db).clamp_min(0)
+    assert (again - x).abs().mean() < 0.005
+
+
+# The cache
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    rows = []
+    for i in range(5):
+        path = tmp_path / f"clip.{i:05d}.wav"
+        y = signal("noise" if i % 2 else "tone", i, 0.3, samples=int(SHORT.samples * (2.5 + i)))
+        sf.write(path, y, SHORT.sample_rate, subtype="PCM_16")
+        rows.append(dict(track=path.stem, genre="jazz", path=str(path), sha256=f"{i:064x}", split="train"))
+    return pd.DataFrame(rows)
+
+
+def build(corpus, folder, spec=SHORT, make=mel_windows):
+    return make(corpus, spec, cache=folder, progress=False, workers=2)
+
+
+def test_windows_of_a_corpus(corpus, tmp_path):
+    windows = build(corpus, tmp_path / "cache")
+    assert len(windows) == 2 + 3 + 4 + 5 + 6 and windows.x.dtype == np.float16 and isinstance(windows.x, np.memmap)
+    assert not windows.table.duplicated(["track", "window"]).any()
+    for i in (0, 7, 19):
+        row = windows.table.iloc[i]
+        y, _ = sf.read(row.path, dtype="float32")
+        x, ref_db = SHORT.forward(SHORT.windows(y)[row.window])
+        assert np.abs(windows.x[i] - x[0, 0].numpy()).max() < 3e-4
+        assert windows.ref_db[i] == pytest.approx(ref_db.item(), abs=1e-4)
+        assert row.start_s == row.window * 0.5
+    assert windows.tensor().shape == (20, 1, 128, 22) and windows.tensor().dtype == torch.float32
+
+
+def test_selection(corpus, tmp_path):
+    corpus.loc[3:, "split"] = "test"
+    windows = build(corpus, tmp_path / "cache")
+    test = windows.select("test")
+    assert set(test.table.track) == {"clip.00003", "clip.00004"} and len(test) == 11
+    assert np.array_equal(test.x, windows.x[9:]) and isinstance(test, WindowSet)
+    assert len(windows.select(windows.table.window == 0)) == 5 and len(windows.select([3, 1])) == 2
+    with pytest.raises(ValueError, match="'train'.*got 'valid'"):
+        windows.select("valid")
+
+
+def test_the_cache_is_read_not_made_again(corpus, tmp_path, monkeypatch):
+    first = build(corpus, tmp_path / "cache")
+    monkeypatch.setattr(mel, "read_audio", lambda *a, **k: pytest.fail("decoded again"))
+    second = build(corpus, tmp_path / "cache")
+    assert np.array_equal(first.x, second.x) and first.key == second.key
+    assert build(corpus.assign(split="test"), tmp_path / "cache").table.split.eq("test").all()
+
+
+def test_any_change_makes_a_new_cache(corpus, tmp_path):
+    changed = corpus.assign(sha256=["f" * 64, *corpus.sha256[1:]])
+    keys = {corpus_key(c, s) for c in (corpus, changed, corpus[::-1], corpus[:4]) for s in (SHORT, SPEC)}
+    assert len(keys | {corpus_key(corpus, SHORT, "clips")}) == 9
+    build(corpus, tmp_path / "cache")
+    build(changed, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "fingerprint", "key"])
+def test_a_damaged_or_foreign_cache_is_refused(corpus, tmp_path, damage):
+    windows = build(corpus, tmp_path / "cache")
+    folder = next((tmp_path / "cache").iterdir())
+    meta = folder / "meta.json"
+    if damage == "flip":
+        with open(folder / "x.npy", "r+b") as file:
+            file.seek(-5, os.SEEK_END)
+            file.write(b"\x17")
+    elif damage == "cut":
+        np.save(folder / "ref_db.npy", windows.ref_db[:-1])
+    elif damage == "fingerprint":
+        meta.write_text(meta.read_text().replace(SHORT.fingerprint, "0" * 16))
+    else:
+        meta.write_text(meta.read_text().replace(windows.key, "0" * 16))
+    with pytest.raises(MelError, match="expected .* got "):
+        build(corpus, tmp_path / "cache")
+
+
+def test_bad_clips_are_named_and_left_out(corpus, tmp_path):
+    (tmp_path / "text.wav").write_text("not audio")
+    sf.write(tmp_path / "short.wav", np.zeros(100), SHORT.sample_rate)
+    more = [dict(track=n, genre="jazz", path=str(tmp_path / f"{n}.wav"), sha256=n) for n in ("text", "short")]
+    mixed = pd.concat([pd.DataFrame(more), corpus], ignore_index=True)
+    for _ in range(2):  # made, then read
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            windows = build(mixed, tmp_path / "cache")
+        said = [str(w.message) for w in caught if "left out" in str(w.message)]
+        assert len(said) == 2 and "text.wav" in said[0] and "expected at least 11025 samples" in said[1]
+        assert len(windows) == 20 and windows.table.track.iloc[0] == "clip.00000"
+    with pytest.raises(ValueError, match="at least 0.5 s, got none among 2"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        build(mixed[:2], tmp_path / "cache")
+    with pytest.raises(ValueError, match="at least one clip"):
+        build(corpus[:0], tmp_path / "cache")
+    with pytest.raises(ValueError, match="none named sha256"):
+        build(corpus.drop(columns="sha256"), tmp_path / "cache")
+
+
+def test_a_killed_run_leaves_no_cache_and_is_resumed(tmp_path):
+    spec = MelSpec(seconds=0.1)
+    rows = []
+    for i in range(70):
+        path = tmp_path / f"clip.{i:05d}.wav"
+        sf.write(path, signal("noise", i, 0.3, samples=spec.samples), spec.sample_rate)
+        rows.append(dict(track=path.stem, genre="rock", path=str(path), sha256=f"{i:064x}"))
+    corpus, cache = pd.DataFrame(rows), tmp_path / "cache"
+    corpus.to_csv(tmp_path / "corpus.csv", index=False)
+    script = f"""
+        import os, pandas as pd
+        from musevae import mel
+        real = mel.read_audio
+        def read(path, **options):
+            if "00066" in path:
+                os.kill(os.getpid(), 9)
+            return real(path, **options)
+        mel.read_audio = read
+        spec = mel.MelSpec(seconds=0.1)
+        mel.mel_windows(pd.read_csv({str(tmp_path / "corpus.csv")!r}, dtype=str), spec, cache={str(cache)!r}, workers=1)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, timeout=120)
+    assert done.returncode == -9
+    assert [p.suffix for p in cache.iterdir()] == [".partial"]
+    shards = len(list(cache.glob("*/shard-*.npz")))
+    assert shards >= 1
+    read = []
+
+    def counted(path, real=mel.read_audio, **options):
+        read.append(path)
+        return real(path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mel, "read_audio", counted)
+        resumed = build(corpus, cache, spec)
+    assert len(read) == 70 - 32 * shards and len(resumed) == 70
+    assert np.array_equal(resumed.x, build(corpus, tmp_path / "other", spec).x)
+    assert [p.suffix for p in cache.iterdir()] == [""]
+
+
+def test_random_crops(corpus, tmp_path):
+    clips = build(corpus, tmp_path / "cache", make=mel_clips)
+    assert len(clips) == 5 and clips.start[-1] == len(clips.level)
+    x, ref_db = clips.crops([4, 4, 0], seed=1)
+    again, _ = clips.crops([4, 4, 0], seed=1)
+    assert x.shape == (3, 1, *SHORT.shape) and torch.equal(x, again) and not torch.equal(x[0], x[1])
+    assert x.min() >= 0 and x.max() <= 1 and ref_db.shape == (3,)
+    y, _ = sf.read(corpus.path[4], dtype="float32")
+    found = False
+    for first in range(0, len(y) - SHORT.samples, SHORT.hop):  # one of the places is the crop's, but for its edges
+        wanted, wanted_db = SHORT.forward(y[first : first + SHORT.samples])
+        here = (x[0, 0, :, 2:-2] * 80 + ref_db[0]) - (wanted[0, 0, :, 2:-2] * 80 + wanted_db)
+        found |= here.abs().max().item() < 0.1
+    assert found
