@@ -179,7 +179,10 @@ def level(y, *, floor_db: float = -80.0, how="rms") -> float:
     """
 
 
-def google(y, *args, spec=object(), **kw):
+SPEC = object()
+
+
+def google(y, *args, spec=SPEC, **kw):
     """Look.
 
     Args:
