@@ -133,11 +133,20 @@ def _pack(parts):
     parts = [bytes(part or b"") for part in parts]
     return b"".join(parts), np.cumsum([len(part) for part in parts], dtype=int).tolist()
 
-# %% ../nbs/A1_widgets.ipynb #7540db1f
-class _Sounding(anywidget.AnyWidget):
-    "A widget of sounds under their spectrograms. Python sees `selected`, `position` (s) and `playing`."
+# %% ../nbs/A1_widgets.ipynb #c3d0e1b1
+class _Widget(anywidget.AnyWidget):
+    "A widget with a static twin: where no script runs (print, a file viewer), its picture `to_png()` stands."
 
     _css = _static("widgets.css")
+
+    def _repr_mimebundle_(self, **kwargs):
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        return {**data, "image/png": base64.b64encode(self.to_png()).decode()}, metadata
+
+# %% ../nbs/A1_widgets.ipynb #f1d08f2b
+class _Sounding(_Widget):
+    "Sounds under their spectrograms. Python sees `selected`, `position` (s) and `playing`."
+
     title = Unicode().tag(sync=True)
     titles = List(Unicode()).tag(sync=True)
     sample_rate = Int(22050).tag(sync=True)
@@ -177,10 +186,6 @@ class _Sounding(anywidget.AnyWidget):
         tall = max(x.shape[0] for x in self.pictures)
         cut = [np.pad(x, ((0, tall - x.shape[0]), (0, 8))) for x in self.pictures]
         return spectrogram_png(np.hstack(cut)[:, :-8])
-
-    def _repr_mimebundle_(self, **kwargs):
-        data, metadata = super()._repr_mimebundle_(**kwargs)
-        return {**data, "image/png": base64.b64encode(self.to_png()).decode()}, metadata
 
 # %% ../nbs/A1_widgets.ipynb #712d3324
 def _rows(rows):
@@ -311,11 +316,11 @@ def _distinct(parts, n, name):
     index = {}
     return index, [index.setdefault(bytes(part), len(index)) if part else -1 for part in parts]
 
-# %% ../nbs/A1_widgets.ipynb #d44df830
-class LatentMap(anywidget.AnyWidget):
+# %% ../nbs/A1_widgets.ipynb #e5de010c
+class LatentMap(_Widget):
     "A scatter that plays: hover shows a clip, click plays it, an empty place plays what the decoder makes of it."
 
-    _esm, _css = _static("core.js", "map.js"), _static("widgets.css")
+    _esm = _static("core.js", "map.js")
     title = Unicode().tag(sync=True)
     points = Bytes().tag(sync=True)
     components = Int().tag(sync=True)
@@ -422,22 +427,22 @@ class LatentMap(anywidget.AnyWidget):
         figure.savefig(file, dpi=90)
         return file.getvalue()
 
-    _repr_mimebundle_ = _Sounding._repr_mimebundle_
-
 # %% ../nbs/A1_widgets.ipynb #a2b9cb90
 # Petroff's ten colours (2021), told apart by every kind of colour vision; static/map.js holds the same.
 _COLOURS = "#3f90da #ffa90e #bd1f01 #94a4a2 #832db6 #a96b59 #e76300 #b9ac70 #717581 #92dadd".split()
 
-# %% ../nbs/A1_widgets.ipynb #39a45aed
+# %% ../nbs/A1_widgets.ipynb #50435e2f
 def standalone_html(
-    widget,  # any widget of this module
+    widgets,  # a widget of this module, or several in a list
     *,
     title: str,  # of the page
 ) -> str:
-    "One HTML file that shows the widget: no kernel, no network."
-    data = embed_data(views=[widget], drop_defaults=False, state=dependency_state([widget], drop_defaults=False))
-    state, view = [json.dumps(d).replace("<", "\\u003c") for d in (data["manager_state"], data["view_specs"][0])]
-    kind = "application/vnd.jupyter.widget"
+    "One HTML file that shows the widgets: no kernel, no network."
+    widgets = list(widgets) if isinstance(widgets, (list, tuple)) else [widgets]
+    data = embed_data(views=widgets, drop_defaults=False, state=dependency_state(widgets, drop_defaults=False))
+    parts = [("view", view) for view in data["view_specs"]] + [("state", data["manager_state"])]
+    parts = [(kind, json.dumps(part).replace("<", "\\u003c")) for kind, part in parts]
+    scripts = "\n".join(f'<script type="application/vnd.jupyter.widget-{kind}+json">{part}</script>' for kind, part in parts)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -452,8 +457,7 @@ h1 {{ font-size: 1.4rem; }}
 </head>
 <body>
 <h1>{html.escape(title)}</h1>
-<script type="{kind}-view+json">{view}</script>
-<script type="{kind}-state+json">{state}</script>
+{scripts}
 <script>{_static("mount.js")}</script>
 </body>
 </html>

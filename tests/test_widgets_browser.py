@@ -1,0 +1,321 @@
+"musevae.widgets in a real browser, on pages of their own: pointer, keys, sound, no kernel, no network."
+
+import json
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from musevae import widgets as w
+
+RATE = 22050
+GENRES = ["blues", "jazz", "metal"]
+
+
+def tone(hz, seconds=3.0):
+    t = np.arange(round(seconds * RATE)) / RATE
+    return (0.3 * np.sin(2 * np.pi * hz * t) * np.exp(-(t % 0.5) * 4)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def visit(browser, tmp_path_factory):
+    "`visit(widgets)`: their page from the file system; afterwards, nothing was asked of a network, nothing complained."
+    folder, pages, faults = tmp_path_factory.mktemp("pages"), [], []
+
+    def open_page(widgets, *, alone=True, **context):
+        file = folder / f"{len(pages)}.html"
+        file.write_text(w.standalone_html(widgets, title="a page"), encoding="utf8")
+        page = browser.new_context(offline=True, **{"viewport": {"width": 1000, "height": 800}, **context}).new_page()
+        pages.append(page)
+        page.set_default_timeout(5000)
+        page.on("request", lambda r: r.url.startswith(("file:", "blob:", "data:")) or faults.append(r.url))
+        page.on("console", lambda m: m.type in ("error", "warning") and faults.append(m.text))
+        page.on("pageerror", lambda e: faults.append(str(e)))
+        page.goto(file.as_uri())
+        page.wait_for_selector("html[data-widgets=mounted]")
+        assert page.locator(".mv[data-ready='1']").count() == (len(widgets) if isinstance(widgets, list) else 1)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.context.close()
+    assert faults == []
+
+
+def played(page, name, nth=0):
+    "Wait until the widget says that `name` sounds."
+    done = "([k, name]) => document.querySelectorAll('.mv')[k].dataset.played === name"
+    page.wait_for_function(done, arg=[nth, name])
+
+
+def the_map():
+    rng = np.random.default_rng(0)
+    centres = np.repeat([[-4, 0, 0], [4, 0, 3], [0, 5, -3]], 8, 0)
+    points = centres + 0.5 * rng.standard_normal((24, 3))
+    sounds = [w.mp3(tone(220 + 20 * i, 1)) for i in range(24)]
+    images = [w.spectrogram_png(rng.random((32, 54))) for _ in range(24)]
+
+    def decode(places):
+        return [(tone(300, 0.5), np.full((32, 54), 0.5))] * len(places)
+
+    return w.LatentMap(
+        points,
+        genres=np.repeat(GENRES, 8),
+        names=[f"clip {i}" for i in range(24)],
+        sounds=sounds,
+        images=images,
+        explained=[0.5, 0.3, 0.1],
+        decoded=w.decoded_grid(points, decode, shape=(3, 4), size=(8, 8)),
+        tracks=[f"clip {i // 4}" for i in range(24)],
+        arrows=[(points[0], points[0] + 1, "+6 dB")],
+    )
+
+
+def walk_to_any(page):
+    "Walk from nowhere to some clip with the keyboard; its name."
+    page.locator(".mv-canvas").focus()
+    page.keyboard.press("ArrowRight")
+    return page.locator(".mv-what b").inner_text()
+
+
+@pytest.fixture
+def map_page(visit):
+    return visit(the_map())
+
+
+def test_map_shows_plays_and_walks(map_page):
+    page, name = map_page, None
+    name = walk_to_any(page)
+    assert page.locator(".mv-tip").is_visible() and name in page.locator(".mv-tip").inner_text()
+    assert name in page.locator("[role=status]").inner_text()
+    page.keyboard.press("Enter")
+    played(page, name)
+    assert page.locator(".mv-side .mv-play").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Escape")
+    assert page.locator(".mv-side .mv-play").get_attribute("aria-pressed") == "false"
+    walked = {name}
+    for key in ["ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"] * 4:
+        page.keyboard.press(key)
+        walked.add(page.locator(".mv-what b").inner_text())
+    assert len(walked) >= 4
+    page.locator(".mv-chip").first.click()  # a neighbour
+    played(page, page.locator(".mv-what b").inner_text())
+
+
+def test_map_answers_the_pointer(map_page):
+    page = map_page
+    canvas = page.locator(".mv-canvas")
+    box = canvas.bounding_box()
+    found = None
+    for x in range(30, int(box["width"]), 18):  # sweep until a point is under the pointer
+        for y in range(20, int(box["height"]), 18):
+            page.mouse.move(box["x"] + x, box["y"] + y)
+            if page.locator(".mv-tip").is_visible():
+                found = x, y
+                break
+        if found:
+            break
+    name = page.locator(".mv-tip b").inner_text()
+    assert page.locator(".mv-tip img").evaluate("e => e.decode().then(() => e.naturalWidth)") == 54
+    assert page.locator(".mv-tip span").inner_text() in GENRES
+    page.mouse.down()
+    page.mouse.up()
+    played(page, name)
+    assert page.locator(".mv-shot").evaluate("e => e.decode().then(() => e.naturalWidth)") == 54
+    page.locator(".mv").evaluate("e => delete e.dataset.played")
+    # an empty place: the middle between three genres
+    canvas.click(position={"x": box["width"] * 0.5, "y": box["height"] * 0.72})
+    played(page, "decoded")
+    assert "decoded, no clip here" in page.locator(".mv-what").inner_text()
+    canvas.press("Shift+ArrowLeft")
+    assert "component 1" in page.locator(".mv-what").inner_text()
+
+
+def test_map_legend_axes_zoom_and_theme(map_page):
+    page = map_page
+    ink = "() => document.querySelector('.mv-canvas').toDataURL()"
+
+    def changes(act):
+        before = page.evaluate(ink)
+        act()
+        page.wait_for_function(f"before => ({ink})() !== before", arg=before)
+
+    buttons = page.locator(".mv-genre")
+    assert [b.split() for b in buttons.all_inner_texts()] == [[g, "8"] for g in GENRES]
+    changes(lambda: buttons.nth(1).click())
+    assert [b.get_attribute("aria-pressed") for b in buttons.all()] == ["true", "false", "true"]
+    for _ in range(12):  # walking never meets a hidden genre
+        page.locator(".mv-canvas").press("ArrowRight")
+        assert page.locator(".mv-kind").inner_text() != "jazz"
+    buttons.nth(2).dblclick()
+    assert [b.get_attribute("aria-pressed") for b in buttons.all()] == ["false", "false", "true"]
+    buttons.nth(2).dblclick()
+    assert [b.get_attribute("aria-pressed") for b in buttons.all()] == ["true"] * 3
+    changes(lambda: page.get_by_label("horizontal axis").select_option("2"))
+    assert page.get_by_label("horizontal axis").locator("option").all_inner_texts()[2] == "component 3 · 10.0 %"
+    page.get_by_label("horizontal axis").select_option("0")
+    changes(lambda: page.get_by_role("button", name="zoom in").click())
+    changes(lambda: page.get_by_role("button", name="whole map").click())
+    changes(lambda: page.get_by_role("button", name="ellipses").click())
+    changes(lambda: page.get_by_role("button", name="decoder").click())
+    changes(lambda: page.evaluate("document.documentElement.style.colorScheme = 'dark';"
+                                  " document.documentElement.dataset.theme = 'dark'"))
+
+
+def test_map_of_many_points_is_quick(visit, measure):
+    rng = np.random.default_rng(0)
+    n = 6000  # all of GTZAN
+    genres, names = [f"genre {i % 10}" for i in range(n)], [f"clip {i}" for i in range(n)]
+    page = visit(w.LatentMap(rng.normal(size=(n, 8)), genres=genres, names=names))
+    move = """async () => {
+      const canvas = document.querySelector('.mv-canvas'), {left, top} = canvas.getBoundingClientRect();
+      const begun = performance.now();
+      for (let k = 0; k < 20; k++) {
+        const at = {clientX: left + 100 + 20 * k, clientY: top + 200, pointerType: 'mouse'};
+        canvas.dispatchEvent(new PointerEvent('pointermove', at));
+        await new Promise(requestAnimationFrame);
+      }
+      return (performance.now() - begun) / 20; }"""
+    frame = page.evaluate(move)
+    measure(f"latent map, {n} points: {frame:.0f} ms a frame under the pointer")
+    assert frame < 60
+
+
+def test_map_fits_a_telephone_and_a_finger(visit):
+    page = visit(the_map(), viewport={"width": 360, "height": 700}, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    name = walk_to_any(page)
+    page.locator(".mv-side .mv-play").tap()
+    played(page, name)
+
+
+def test_player_plays_seeks_and_keys(visit):
+    page = visit(w.Player(tone(440), title="a tone"))
+    slider, button = page.get_by_role("slider"), page.get_by_role("button")
+    assert button.get_attribute("aria-label") == "play a tone"
+    button.click()
+    played(page, "a tone")
+    page.wait_for_function("+document.querySelector('.mv-spec').getAttribute('aria-valuenow') > 0.2")
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    slider.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("PageDown")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "1.3 s" and slider.get_attribute("aria-valuenow") == "1.25"
+    assert page.locator(".mv-time").inner_text() == "1.3 / 3.0 s"
+    page.keyboard.press(" ")
+    page.wait_for_function("+document.querySelector('.mv-spec').getAttribute('aria-valuenow') > 1.3")
+    page.keyboard.press(" ")
+    assert button.get_attribute("aria-pressed") == "false"
+    box = slider.bounding_box()
+    slider.click(position={"x": box["width"] * 0.8, "y": 20})  # a click seeks, and plays from there
+    page.wait_for_function("+document.querySelector('.mv-spec').getAttribute('aria-valuenow') > 2.45")
+    page.wait_for_selector(".mv-play[aria-pressed=false]")  # to its end, and back to the start
+    assert float(slider.get_attribute("aria-valuenow")) == 0
+
+
+def test_one_sound_at_a_time(visit):
+    page = visit([w.Players({"low": tone(220), "high": tone(880)}), w.Compare(tone(300), tone(301))])
+    buttons = page.locator(".mv-play")
+    for k, name, nth in ((0, "low", 0), (1, "high", 0), (2, "original", 1), (0, "low", 0)):
+        buttons.nth(k).click()
+        played(page, name, nth)
+        assert [b.get_attribute("aria-pressed") for b in buttons.all()] == [str(i == k).lower() for i in range(3)]
+
+
+def test_compare_switches_at_the_same_position(visit):
+    page = visit(w.Compare(tone(440), tone(440) * 0.1, labels=("original", "copy")))
+    page.locator(".mv-play").click()
+    played(page, "original")
+    page.wait_for_function("+document.querySelector('.mv-spec').getAttribute('aria-valuenow') > 0.3")
+    page.keyboard.press("b")
+    played(page, "copy")
+    at = [float(s.get_attribute("aria-valuenow")) for s in page.locator(".mv-spec").all()]
+    assert 0.3 < at[0] < 2 and abs(at[0] - at[1]) < 0.1
+    switches = page.locator(".mv-switch")
+    assert [s.get_attribute("aria-pressed") for s in switches.all()] == ["false", "true"]
+    switches.first.click()
+    played(page, "original")
+    assert page.locator(".mv-play").get_attribute("aria-pressed") == "true"  # it went on
+    # level-matched: the copy was a tenth as loud
+    peak = "([k]) => musevaeStage.owner.decoded.then((b) => b[k].getChannelData(0).reduce((m, v) => Math.max(m, v), 0))"
+    assert page.evaluate(peak, [0]) == pytest.approx(page.evaluate(peak, [1]), rel=0.05)
+
+
+def test_morph_goes_on_under_the_slider(visit):
+    frames = [(tone(220 + 110 * k), np.full((128, 130), k / 4)) for k in range(5)]
+    page = visit(w.Morph(frames, ("low", "high")))
+    slider = page.get_by_role("slider", name="from low to high")
+    before = page.locator(".mv-spec img").get_attribute("src")
+    page.locator(".mv-play").click()
+    played(page, "low")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    played(page, "25 % of the way")
+    page.keyboard.press("End")
+    played(page, "high")
+    assert page.locator(".mv-spec img").get_attribute("src") != before
+    assert page.locator(".mv-play").get_attribute("aria-pressed") == "true"
+
+
+def test_schedule_is_the_librarys(visit):
+    annealing = pytest.importorskip("musevae.annealing")
+    page = visit(w.Schedule("cyclical", epochs=100, steps=80, start=0.1, end=0.9, cycles=3, ramp=0.4, steepness=7))
+    core = (files("musevae") / "static" / "core.js").read_text("utf8")
+    source = core + (files("musevae") / "static" / "schedule.js").read_text("utf8")
+    options = {"steps": 80, "start": 0.1, "end": 0.9, "cycles": 3, "ramp": 0.4, "steepness": 7}
+    steps = [0, 0.5, 1, 13.3, 26.6, 26.7, 40, 66.6666, 79.999, 80, 81, 1e6]
+    script = """async ([source, kinds, options, steps]) => {
+      const { beta } = await import(URL.createObjectURL(new Blob([source], {type: 'text/javascript'})));
+      return kinds.map((kind) => steps.map((step) => beta({kind, ...options}, step))); }"""
+    kinds = list(annealing.SCHEDULES)
+    for kind, ours in zip(kinds, page.evaluate(script, [source, kinds, options, steps]), strict=True):
+        made = annealing.schedule(**w.Schedule(kind, **options).options)
+        assert ours == pytest.approx([made(step) for step in steps], abs=1e-12), kind
+    page.get_by_role("button", name="cosine").click()
+    page.get_by_label("β at the end").fill("0.5")
+    assert page.locator("code").inner_text() == 'schedule("cosine", steps=80, start=0.1, end=0.5)'
+    shown = [float(b) for b in page.locator(".mv").get_attribute("data-beta").split()]
+    made = annealing.cosine(80, start=0.1, end=0.5)
+    assert shown == pytest.approx([made(step) for step in (0, 25, 50, 75, 100)], abs=1e-6)
+    assert page.get_by_label("cycles").is_hidden()
+    page.locator(".mv-chart").press("PageUp")
+    assert page.locator(".mv-readout").inner_text() == f"epoch 10.0: β = {made(10):.3f}"
+
+
+def test_a_sound_that_cannot_be_decoded_says_so(visit):
+    player = w.Player(tone(440), title="broken")
+    player.sounds, player.sounds_end = b"no sound", [8]
+    page = visit(player)
+    page.locator(".mv-play").click()
+    page.wait_for_selector(".mv[data-error]")
+    assert "No sound" in page.get_by_role("alert").inner_text()
+    assert page.locator(".mv").get_attribute("data-played") is None
+
+
+def test_a_widget_that_fails_leaves_the_others(browser, tmp_path):
+    class Broken(w.Player):
+        _esm = "export default { render() { throw new Error('on purpose'); } }"
+
+    file = tmp_path / "page.html"
+    file.write_text(w.standalone_html([Broken(tone(440)), w.Player(tone(440))], title="a page"), encoding="utf8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    page.wait_for_selector("html[data-widgets=mounted]")
+    assert "on purpose" in page.locator("body").inner_text()
+    assert page.locator(".mv[data-ready='1']").count() == 1
+    page.close()
+
+
+def test_dark_light_and_reduced_motion(visit):
+    looks = set()
+    for scheme in ("light", "dark"):
+        page = visit(the_map(), color_scheme=scheme, reduced_motion="reduce")
+        colour = page.evaluate("getComputedStyle(document.querySelector('.mv')).color")
+        looks.add(json.dumps(colour))
+        walk_to_any(page)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".mv[data-played]")
+    assert len(looks) == 2
