@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['constant', 'linear', 'sigmoid', 'cosine', 'cyclical', 'SCHEDULES', 'Constant', 'Linear', 'Sigmoid', 'Cosine',
-           'Cyclical', 'schedule', 'free_bits', 'rate_penalty', 'target_rate']
+           'Cyclical', 'schedule', 'free_bits', 'target_rate', 'rate_penalty']
 
 # %% ../nbs/06_annealing.ipynb #e5e0da9c
 import math
@@ -144,17 +144,6 @@ def free_bits(
     mean = kl_per_unit.mean(0) if kl_per_unit.ndim > 1 else kl_per_unit
     return mean.clamp_min(lam).sum()
 
-# %% ../nbs/06_annealing.ipynb #a86609bd
-def rate_penalty(
-    rate: torch.Tensor,  # rate of the batch, nats per window: `()`
-    target: float,  # wanted rate, nats per window, ≥ 0
-    weight: float = 1.0,  # ≥ 0; holds the rate at the target once it exceeds the slope −dD/dR there
-) -> torch.Tensor:
-    "weight · |rate − target|: the term to add to the distortion instead of β · rate."
-    _require(_number(target, 0), "target", "a finite number of nats ≥ 0", target)
-    _require(_number(weight, 0), "weight", "a finite number ≥ 0", weight)
-    return weight * (rate - target).abs()
-
 # %% ../nbs/06_annealing.ipynb #b735bb76
 def target_rate(
     beta: float,  # β of the step just made, > 0
@@ -173,3 +162,14 @@ def target_rate(
     _require(0 < least <= most < math.inf, "bounds", "0 < least ≤ most", bounds)
     error = max(-1.0, min(1.0, (rate - target) / target))
     return min(max(beta * math.exp(gain * error), least), most)
+
+# %% ../nbs/06_annealing.ipynb #a86609bd
+def rate_penalty(
+    rate: torch.Tensor,  # rate of the batch, nats per window: `()`
+    target: float,  # wanted rate, nats per window, ≥ 0
+    weight: float = 1.0,  # ≥ 0; holds the rate at the target once it exceeds the slope −dD/dR there
+) -> torch.Tensor:
+    "weight · |rate − target|: the term to add to the distortion instead of β · rate."
+    _require(_number(target, 0), "target", "a finite number of nats ≥ 0", target)
+    _require(_number(weight, 0), "weight", "a finite number ≥ 0", weight)
+    return weight * (rate - target).abs()
