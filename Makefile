@@ -14,7 +14,6 @@ BOOK    = _build/html/index.html
 
 # Made sounds, cached spectrograms and the demo run live here, out of git's sight.
 export MUSEVAE_HOME ?= $(CURDIR)/_data
-export MPLBACKEND = Agg
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # one step after the other, whatever -j says: they share the cores and the cache
@@ -22,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: help book test data lint sync notebooks pytest prepare lab clean
 
 help:             ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*##/make \1 #/' | column -t -s '#'
+	@awk -F ':.*## *' '/^[a-z]+:.*##/ { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 book: data        ## the book, ready to open
 	@echo "== chapters"

@@ -56,6 +56,7 @@ def main(jobs: int) -> int:
         return 0
     print(f"chapters: {len(stale)} to run, {jobs} at a time", flush=True)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    os.environ.pop("MPLBACKEND", None)  # kernels show figures inline unless told otherwise
     failed, start = 0, time.perf_counter()
     with ProcessPoolExecutor(jobs) as pool:
         runs = {pool.submit(run, path, config["timeout"]): path for path in stale}
