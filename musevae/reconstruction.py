@@ -19,7 +19,7 @@ import torch
 
 from .corpus import read_audio
 from .elbo import elbo
-from .latent import LatentPCA, Latents, encode_corpus, plot_pca, probe, units_of
+from .latent import LatentPCA, Latents, encode_corpus, plot_pca, probe, unit_effects, units_of
 from .vae import PCABaseline, SeparableTransform
 
 # %% ../nbs/10_reconstruction.ipynb #cdd828d3
@@ -412,10 +412,12 @@ def save_evaluation(
         reconstructions=figure_pairs(shown.tensor(), x_hat.cpu(), spec=run.spec, names=names, n=len(shown)),
         residuals=plot_calibration(torch.cat([z for _, z in parts]).float(), run.spec, likelihood=run.vae.likelihood),
     )
-    seen = encode_corpus(run.vae, run.windows().select("train"), batch_size=batch_size).clips()
-    if len(seen) > 2:
-        pca = LatentPCA.fit(seen.mean, statistic="training clips' mean E[z|x]")
-        title = f"{len(latents)} held-out windows ({split}): the plane holds {pca.explained_variance_ratio[:2].sum():.0%}"
+    seen = encode_corpus(run.vae, run.windows().select("train"), batch_size=batch_size)
+    clips, effects = seen.clips(), unit_effects(run.vae, seen.mean)
+    if len(clips) > 2:
+        pca = LatentPCA.fit(clips.mean, scale=effects, statistic="training clips' mean E[z|x], dB")
+        seen_share = pca.explained_variance_ratio[:2].sum()
+        title = f"{len(latents)} held-out windows ({split}) in the plane that holds {seen_share:.0%} of the variance"
         plot = plot_pca(pca, latents.mean, judged.table["genre"], units_of(judged.table), title=title)
         drawn["latent"] = plot.figure
     for name, figure in drawn.items():

@@ -53,6 +53,38 @@ def test_pca_sign_and_inverse():
     assert pca.label(0).startswith("PC1 of E[z|x]")
 
 
+def test_pca_of_weighted_codes_is_pca_of_their_product_and_inverts():
+    rng = np.random.default_rng(0)
+    z, scale = rng.standard_normal((40, 6)), np.array([3.0, 1, 1, 0.5, 0, 2])
+    ours, plain = LatentPCA.fit(z, components=5, scale=scale), LatentPCA.fit(z * scale, components=5)
+    assert np.allclose(ours.transform(z), plain.transform(z * scale))
+    back = ours.inverse(ours.transform(z))
+    assert np.allclose(back[:, scale > 0], z[:, scale > 0]) and np.allclose(back[:, 4], z[:, 4].mean())
+    with pytest.raises(ValueError, match="scale: expected 6 numbers"):
+        LatentPCA.fit(z, scale=np.ones(3))
+
+
+def test_unit_effects_against_the_full_jacobian():
+    """A decoder whose picture is linear in z before the log map has a Jacobian that can be written down."""
+    from musevae.mel import MelSpec
+
+    spec = MelSpec(seconds=0.5, n_mels=16)
+    basis = torch.randn(4, *spec.shape, generator=torch.Generator().manual_seed(0))
+    basis *= torch.tensor([0.02, 0.01, 0.005, 0.0])[:, None, None]
+
+    class Linear(torch.nn.Module):
+        def decode(self, z):
+            return spec.magnitude_of(0.5 + torch.einsum("nd,dft->nft", z, basis).unsqueeze(1))
+
+    vae = Linear()
+    vae.spec = spec
+    exact = 80 * basis.square().mean((1, 2)).sqrt().numpy()
+    got = latent.unit_effects(vae, np.random.default_rng(0).standard_normal((30, 4)), probes=400)
+    assert got == pytest.approx(exact, rel=0.12) and got[3] == 0
+    few = [latent.unit_effects(vae, np.zeros((1, 4)), probes=16, seed=s)[0] ** 2 for s in range(200)]
+    assert np.mean(few) == pytest.approx(exact[0] ** 2, abs=4 * np.std(few) / np.sqrt(200))  # unbiased
+
+
 def test_pca_plot_names_the_share_it_shows():
     import matplotlib
 
@@ -139,8 +171,9 @@ def test_permutation_p_equals_the_exact_test():
     distance = [((z[side].mean(0) - np.delete(z, side, 0).mean(0)) ** 2).sum() for side in sides]
     exact = np.mean(np.array(distance) >= distance[0] * (1 - 1e-9))
     z = z - z.mean(0)
-    drawn = latent._permutation_p(z @ z.T, 4, 20000, rng)
-    assert drawn == pytest.approx(exact, abs=0.01)
+    assert latent._permutation_p(z @ z.T, 4, 35, rng) == pytest.approx(exact)  # 35 divisions exist
+    drawn = np.mean([latent._permutation_p(z @ z.T, 4, 34, rng) for _ in range(2000)])
+    assert drawn == pytest.approx((1 + 34 * exact) / 35, abs=0.01)  # drawn at random, ours counted once
 
 
 def test_windows_do_not_count_as_units():
@@ -238,6 +271,15 @@ def test_probe_says_what_is_wrong():
         probe(z, list("aabbab"), list("xxxyyy"))
     with pytest.raises(ValueError, match="finite numbers, got 36"):
         probe(z * np.nan, list("aabbab"), range(6))
+
+
+def test_probe_with_one_factor_for_all_prefers_large_features():
+    rng = np.random.default_rng(0)
+    z, genre, unit = planted(rng, centers=4 * np.eye(2, 300), units=10, windows=2)
+    z[:, 2:] *= 0.05  # what tells the genres apart is large, the rest is small
+    even = [probe(z * f, genre, unit, standardise=False) for f in (1, 7)]
+    assert even[0].predicted.tolist() == even[1].predicted.tolist()  # the factor itself does not matter
+    assert even[0].accuracy >= probe(z, genre, unit).accuracy
 
 
 def test_regress_reads_a_quantity_and_refuses_noise():
@@ -381,7 +423,8 @@ def test_latent_map_shows_one_window_a_clip_and_says_which(run):
     assert shown.components == 3 and len(shown.sounds_end) == len(shown.images_end) == 6
     assert len(shown.grid_sounds_end) == 6 and "E[z|x]" in shown.title and shown.axis_names[0].startswith("PC1 of")
     latents = encode_corpus(run.vae, run.windows())
-    pca = LatentPCA.fit(latents.clips().mean, components=3)
+    effects = latent.unit_effects(run.vae, latents.mean)
+    pca = LatentPCA.fit(latents.clips().mean, components=3, scale=effects)
     assert np.allclose(shown.coordinates, pca.transform(latents.mean[2::4]), atol=1e-5)
     [(y, x)] = shown.decode(np.zeros((1, 3)))
     assert x.shape == run.spec.shape and 0.25 < len(y) / 22050 <= 0.3 + 512 / 22050
