@@ -184,6 +184,7 @@ function sharp(canvas, width, height) {
 
 /** The theme's colours (--mv-text and so on) as the style sheet settles them, for canvases; `watch` forgets them. */
 function colours(el) {
+  if (!el.isConnected) return () => "rgb(128 128 128)"; // JupyterLab draws first, then shows: `watch` calls again
   if (!el.mvColours) {
     const probe = el.appendChild(h("i", { hidden: true }));
     const found = ["text", "muted", "paper", "grid", "accent"].map((name) => {
