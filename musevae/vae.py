@@ -104,11 +104,12 @@ class SeparableTransform(nn.Module):
         if x.ndim != 4 or x.shape[2:] != (len(self.profile), len(self.cosines)) or not len(x):
             want = f"(n ≥ 1, 1, {len(self.profile)}, {len(self.cosines)})"
             raise ValueError(f"x: expected shape {want}, got {tuple(x.shape)}")
-        self.profile.copy_(x.mean((0, 1, 3)).unsqueeze(1))
-        rest = (part[:, 0] - self.profile for part in x.split(64))
+        parts = x.split(64)  # which may be float16: each is widened before it is summed
+        self.profile.copy_((sum(p.double().sum((0, 1, 3)) for p in parts) / (len(x) * x.shape[3])).unsqueeze(1))
+        rest = (p[:, 0].float() - self.profile for p in parts)
         covariance = sum(torch.einsum("nft,ngt->fg", r, r).double() for r in rest)
         self.bands.copy_(torch.linalg.eigh(covariance)[1].flip(1).T)
-        power = sum(self._all_coefficients(p).square().sum(0) for p in x.split(64)) / len(x)
+        power = sum(self._all_coefficients(p.float()).square().double().sum(0) for p in parts) / len(x)
         self.index.copy_(power.argsort(descending=True, stable=True)[: len(self.index)])
         self.variance.copy_(power[self.index])
         left = power.sum() - self.variance.sum()
@@ -319,6 +320,8 @@ class VAEConfig:
                 raise ValueError(f"VAEConfig.{name}: expected a whole number ≥ {least}, got {value!r}")
         if not self.linear and self.network == "none":
             raise ValueError("VAEConfig: expected a linear path or a network, got linear=False and network='none'")
+        if not self.linear and self.filter_blocks:
+            raise ValueError(f"VAEConfig.filter_blocks: expected 0 without a linear path, got {self.filter_blocks}")
 
 # %% ../nbs/04_vae.ipynb #ecb2764f
 def _float32(x):
@@ -364,7 +367,7 @@ class ConvVAE(nn.Module):
         "Set linear path and noise scale in closed form from training windows `(n, 1, n_mels, frames)`; returns self."
         self._check(x)
         self.linear.refit(x)
-        sigma = self.linear.noise.sqrt() if self.config.linear else (x - x.mean((0, 1, 3), keepdim=True)).std()
+        sigma = self.linear.noise.sqrt()  # without a linear path: the spread around the mean spectrum
         self.log_scale.fill_((sigma if self.likelihood == "gaussian" else sigma / math.sqrt(2)).log())
         return self
 

@@ -1,0 +1,223 @@
+"musevae.training: functions of the step, exact resume after a kill, selection, refusals."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musevae import training
+from musevae.elbo import elbo
+from musevae.mel import MelSpec, WindowSet
+from musevae.training import PRESETS, TrainConfig, batch_of, fit, learning_rate, load_run, noise_of, preset, train
+from musevae.vae import ConvVAE, VAEConfig
+
+SMALL = dict(n_mels=16, seconds=0.7)
+TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8, batch_size=8, epochs=3, progress=False)
+
+MAKE = f"""
+import numpy as np, pandas as pd
+from musevae.mel import MelSpec, WindowSet
+rng = np.random.default_rng(0)
+n, spec = 40, MelSpec(**{SMALL!r})
+x = rng.random((n, *spec.shape)).cumsum(2)
+x = (x / x.max((1, 2), keepdims=True)).astype(np.float16)
+table = pd.DataFrame(dict(track=[f"t{{i // 2}}" for i in range(n)], window=[i % 2 for i in range(n)], genre="a",
+                          split=["train"] * 30 + ["valid"] * 10, artist=pd.NA, start_s=0.0, path="none"))
+windows = WindowSet(x, np.zeros(n, np.float32), table, spec, "made up")
+"""
+
+
+@pytest.fixture
+def windows():
+    scope = {}
+    exec(MAKE, scope)
+    return scope["windows"]
+
+
+def weights(run):
+    return dict(run.vae.state_dict())
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+@given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 5), st.integers(0, 3))
+@settings(deadline=None, max_examples=50)
+def test_every_epoch_is_a_permutation(n, size, seed, epoch):
+    per_epoch = -(-n // size)
+    rows = torch.cat([batch_of(epoch * per_epoch + i, n, size, seed) for i in range(per_epoch)])
+    assert rows.sort().values.tolist() == list(range(n))
+
+
+@given(st.integers(1, 5000), st.integers(0, 200))
+@settings(deadline=None)
+def test_learning_rate_stays_within_its_bounds(steps, warmup):
+    config = TrainConfig(warmup_steps=warmup)
+    rates = [learning_rate(s, steps, config) for s in range(0, steps + 1, max(1, steps // 50))]
+    assert all(0 < r <= config.learning_rate for r in rates)
+    after = [r for s, r in zip(range(0, steps + 1, max(1, steps // 50)), rates, strict=True) if s >= warmup]
+    assert after == sorted(after, reverse=True)
+
+
+def test_noise_is_a_function_of_seed_and_step():
+    draws = {(seed, step): noise_of(step, (1000,), seed) for seed in (0, 1) for step in (0, 1)}
+    assert torch.equal(draws[0, 1], noise_of(1, (1000,), 0))
+    values = list(draws.values())
+    assert all(abs(np.corrcoef(values[0], v)[0, 1]) < 0.15 for v in values[1:])
+
+
+def test_same_seed_same_run_other_seed_other_run(windows, tmp_path):
+    a, b, c = (train(windows, tmp_path / n, seed=s, **TINY) for n, s in (("a", 0), ("b", 0), ("c", 1)))
+    assert same(weights(a), weights(b)) and not same(weights(a), weights(c))
+
+
+def test_run_folder_says_everything(windows, tmp_path):
+    run = train(windows, tmp_path / "run", **TINY)
+    assert {p.name for p in run.path.iterdir()} == {"config.json", "corpus.csv", "metrics.csv", "metrics.json", "model",
+                                                    "checkpoint.safetensors"}
+    config = json.loads((run.path / "config.json").read_text())
+    assert config["windows"] == {"train": 30, "valid": 10} and config["mel_fingerprint"] == windows.spec.fingerprint
+    assert run.metrics["epoch"].tolist() == [0, 1, 2, 3] and run.metrics["step"].tolist() == [0, 4, 8, 12]
+    best = json.loads((run.path / "metrics.json").read_text())["best"]
+    assert best["valid_elbo"] == pytest.approx(run.metrics["valid_elbo"].max())
+    assert np.allclose(-run.metrics["valid_elbo"], run.metrics["valid_distortion"] + run.metrics["valid_rate"])
+
+
+def test_the_model_kept_is_the_best_by_held_out_elbo_and_counts_step_0(windows, tmp_path):
+    run = train(windows, tmp_path / "run", learning_rate=0.3, **TINY)  # a rate that ruins the model
+    x = torch.from_numpy(windows.select("valid").x).unsqueeze(1)
+    judged = training.evaluate_windows(run.vae, x, seed=0)["elbo"]
+    assert judged == pytest.approx(run.metrics["valid_elbo"].max(), rel=1e-5)
+    closed_form = ConvVAE(run.vae.config, run.spec).initialise(windows.select("train").tensor())
+    assert judged >= training.evaluate_windows(closed_form, x, seed=0)["elbo"] - 1e-2
+
+
+def test_training_improves_on_the_closed_form(windows, tmp_path):
+    run = train(windows, tmp_path / "run", **{**TINY, "epochs": 15})
+    assert run.metrics["train_elbo"].iloc[-1] > run.metrics["train_elbo"].iloc[0]
+
+
+def test_killed_at_a_random_step_and_resumed_is_the_uninterrupted_run(windows, tmp_path):
+    "kill -9 in a process of its own, at a moment nobody chose; then resume; every bit equal."
+    options = {**TINY, "epochs": 60, "latent_dim": 40}
+    script = MAKE + f"""
+import sys
+from musevae.training import train
+train(windows, sys.argv[1], **{options!r})
+"""
+    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "cut")], env=env)
+    checkpoint = tmp_path / "cut" / "checkpoint.safetensors"
+    end = time.time() + 120
+    while not checkpoint.exists() and child.poll() is None and time.time() < end:
+        time.sleep(0.01)
+    time.sleep(float(np.random.default_rng().uniform(0, 0.4)))
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    cut = train(windows, tmp_path / "cut", resume=True, **options)
+    whole = train(windows, tmp_path / "whole", **options)
+    assert same(weights(whole), weights(cut))
+    drop = dict(columns="windows_per_second")
+    pd.testing.assert_frame_equal(whole.metrics.drop(**drop), cut.metrics.drop(**drop))
+
+
+def test_ctrl_c_saves_between_two_steps_and_says_how_to_go_on(windows, tmp_path, monkeypatch):
+    original = training.noise_of
+
+    def interrupts(step, *args):
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(step, *args)
+
+    monkeypatch.setattr(training, "noise_of", interrupts)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 7 of 12 and saved"):
+        train(windows, tmp_path / "cut", **TINY)
+    monkeypatch.undo()
+    cut = train(windows, tmp_path / "cut", resume=True, **TINY)
+    assert same(weights(cut), weights(train(windows, tmp_path / "whole", **TINY)))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_loss_that_is_not_finite_names_the_batch(windows, tmp_path):
+    windows.x[7] = np.nan
+    with pytest.raises(FloatingPointError, match=r"loss at step \d+: expected a finite number.*t3#1"):
+        fit_on = windows.select("train")
+        x = fit_on.tensor()
+        vae = ConvVAE(VAEConfig(latent_dim=4, filter_blocks=0), windows.spec).initialise(x[:4])
+        fit(vae, x, x[:4], TrainConfig(epochs=1, batch_size=8), tmp_path, progress=False,
+            names=lambda rows: [f"{fit_on.table.track[i]}#{fit_on.table.window[i]}" for i in rows.tolist()])
+
+
+def test_loss_is_minus_elbo_per_bin(windows, tmp_path):
+    "One step of plain gradient descent in the loop is the step one would write by hand."
+    x = windows.select("train").tensor()[:8]
+    config = TrainConfig(epochs=1, batch_size=8, weight_decay=0.0, clip_norm=1e9, warmup_steps=0)
+    make = lambda: ConvVAE(VAEConfig(latent_dim=4, filter_blocks=1, filter_width=4), windows.spec).initialise(x)  # noqa: E731
+    torch.manual_seed(0)
+    looped = make()
+    torch.manual_seed(0)
+    by_hand = make()
+    fit(looped, x, x, config, tmp_path, progress=False)
+    order = batch_of(0, 8, 8, 0)
+    x_hat, mean, std = by_hand.train()(x[order], noise_of(0, (8, 4), 0))
+    loss = -elbo(x[order], x_hat, torch.distributions.Normal(mean, std), scale=by_hand.scale).nats / x[0].numel()
+    optimizer = torch.optim.AdamW(by_hand.parameters(), learning_rate(0, 1, config), (0.9, 0.95), weight_decay=0.0)
+    loss.backward()
+    optimizer.step()
+    for (name, a), b in zip(looped.named_parameters(), by_hand.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6), name
+
+
+def test_refusals(windows, tmp_path):
+    with pytest.raises(ValueError, match="preset: expected one of demo, .*, got 'huge'"):
+        preset("huge")
+    with pytest.raises(ValueError, match="expected fields of VAEConfig or TrainConfig, got colour"):
+        preset("demo", colour=1)
+    with pytest.raises(ValueError, match="TrainConfig.epochs: expected a whole number ≥ 1, got 0"):
+        TrainConfig(epochs=0)
+    with pytest.raises(ValueError, match="expected a run folder, found nothing"):
+        load_run(tmp_path / "none")
+    with pytest.raises(ValueError, match="found no config.json"):
+        load_run(tmp_path)
+    train(windows, tmp_path / "run", **TINY)
+    with pytest.raises(ValueError, match="expected no run there"):
+        train(windows, tmp_path / "run", **TINY)
+    with pytest.raises(ValueError, match="cannot resume: expected seed 0, got 1"):
+        train(windows, tmp_path / "run", resume=True, seed=1, **TINY)
+
+
+def test_resuming_a_finished_run_changes_nothing(windows, tmp_path):
+    run = train(windows, tmp_path / "run", **TINY)
+    again = train(windows, tmp_path / "run", resume=True, **TINY)
+    assert same(weights(run), weights(again)) and run.metrics.equals(again.metrics)
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_every_preset_takes_a_step(name, windows, tmp_path):
+    base = PRESETS[name]
+    small = replace(base, vae=replace(base.vae, latent_dim=4, filter_width=8), train=replace(base.train, epochs=1))
+    spec = MelSpec(**SMALL)
+    x = windows.select("train").tensor()
+    vae = ConvVAE(small.vae, spec).initialise(x)
+    if small.train.scale is not None:
+        vae.calibrate(torch.tensor(small.train.scale))
+    rows = fit(vae, x, x[:8], small.train, tmp_path, progress=False)
+    assert np.isfinite(rows[["train_elbo", "valid_elbo", "valid_rmse_db"]]).all().all()
+    assert (vae.scale.item() == pytest.approx(13.824)) == (name == "code")
+
+
+def test_window_set_and_run_agree(windows, tmp_path):
+    assert isinstance(windows, WindowSet)
+    run = train(windows, tmp_path / "run", **TINY)
+    assert set(run.corpus["track"]) == set(windows.table["track"])
