@@ -152,7 +152,7 @@ def iwae(
     *,
     likelihood=None,  # default: `vae.likelihood`
     scale=None,  # default: `vae.scale`
-    x_hat_of=None,  # z -> x̂; default: `vae.spec.log(vae.decode(z), leak=0.1)`, or `vae.decode(z)` without a spec
+    x_hat_of=None,  # z -> x̂; default: `vae.picture` where there is one (`ConvVAE`), else `vae.decode`
     generator=None,  # torch.Generator on the device of x
 ):
     "The importance-weighted bound on log p(x) with `k` samples: `(batch,)`, nats; rises with k towards log p(x)."
@@ -161,8 +161,7 @@ def iwae(
     nll = _nll(vae.likelihood if likelihood is None else likelihood)
     scale = vae.scale if scale is None else scale
     if x_hat_of is None:
-        spec = getattr(vae, "spec", None)
-        x_hat_of = vae.decode if spec is None else lambda z: spec.log(vae.decode(z), leak=0.1)
+        x_hat_of = getattr(vae, "picture", vae.decode)
     mean, std = _moments(vae.encode(x))
     total = None
     for _ in range(k):
