@@ -316,11 +316,11 @@ def _distinct(parts, n, name):
     index = {}
     return index, [index.setdefault(bytes(part), len(index)) if part else -1 for part in parts]
 
-# %% ../nbs/A1_widgets.ipynb #e5de010c
+# %% ../nbs/A1_widgets.ipynb #bd11c1a6
 class LatentMap(_Widget):
     "A scatter that plays: hover shows a clip, click plays it, an empty place plays what the decoder makes of it."
 
-    _esm = _static("core.js", "map.js")
+    _esm, _css = _static("core.js", "map.js"), _static("widgets.css", "map.css")
     title = Unicode().tag(sync=True)
     points = Bytes().tag(sync=True)
     components = Int().tag(sync=True)

@@ -44,8 +44,8 @@ function draw(model, el) {
     png: images[i], label, duration, top, toggle, keys,
     seek: (t, press) => { if (press) choose(i); return voice.playing || press ? start(t) : voice.seek(t); },
   }));
-  const cards = views.map((view, i) => h("figure", { class: "mv-side-by" },
-    h("figcaption", {}, h("b", {}, letters[i]), labels[i]), view.frame));
+  const cards = views.map((view, i) => h("div", { class: "mv-side-by" },
+    h("div", { class: "mv-label" }, h("b", {}, letters[i]), labels[i]), view.frame));
   const row = h("div", { class: "mv-row" }, ...cards);
   row.style.setProperty("--mv-n", labels.length);
   const title = model.get("title");

@@ -127,7 +127,8 @@ function draw(model, el) {
   const sideName = h("b", {}), sideGenre = h("span", { class: "mv-kind" }), sideNear = h("div", { class: "mv-near" });
   const again = () => (selected >= 0 ? play(selected) : place ? playPlace() : undefined);
   const sideButton = playButton("the chosen clip", () => (voice.playing ? voice.stop(0) : again()));
-  const side = h("div", { class: "mv-side" }, h("div", { class: "mv-shotbox" }, sideImage, sideHead),
+  const shot = h("div", { class: "mv-shotbox mv-empty" }, sideImage, sideHead);
+  const side = h("div", { class: "mv-side" }, shot,
     h("div", { class: "mv-bar" }, sideButton, h("div", { class: "mv-what" }, sideName, sideGenre)), sideNear);
   const plot = h("div", { class: "mv-plot" }, canvas, zooms, tip);
   const title = model.get("title");
@@ -376,7 +377,7 @@ function draw(model, el) {
     selected = i;
     place = null;
     if (i >= 0) {
-      sideImage.src = imageURL(i) || BLANK;
+      show(imageURL(i));
       sideName.textContent = names[i];
       sideGenre.textContent = genres[genre[i]];
       sideNear.replaceChildren(h("span", {}, "nearest"), ...neighbours(i).map((j) => h("button", {
@@ -414,8 +415,12 @@ function draw(model, el) {
     patience = setTimeout(stored, 4000); // no kernel after all
     return undefined;
   }
-  function hear(mp3, src) {
+  function show(src) {
     sideImage.src = src || BLANK;
+    shot.classList.toggle("mv-empty", !src);
+  }
+  function hear(mp3, src) {
+    show(src);
     if (!mp3) return;
     voice.load([mp3]);
     return sound(el, "decoded", voice.play(0));
@@ -526,7 +531,7 @@ function draw(model, el) {
   sideGenre.textContent = gridSounds.length ? "and an empty place to hear what the decoder makes of it" : "";
   sideNear.append(h("span", {}, "Arrow keys walk from clip to clip, Enter plays, Escape stops" +
     (gridSounds.length ? "; with Shift, arrows walk where no clip is." : ".")));
-  sideImage.src = BLANK;
+  show();
   icons();
   paintNow();
   if (selected >= 0) choose(selected, false);

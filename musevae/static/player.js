@@ -21,8 +21,8 @@ function draw(model, el) {
       seek: (t, press) => (voice.playing || press ? start(t) : voice.seek(t)),
     });
     const time = h("span", { class: "mv-time" });
-    const card = h("figure", { class: "mv-card" },
-      h("figcaption", { class: "mv-bar" }, button, h("span", { class: "mv-title", title }, title), time), view.frame);
+    const card = h("div", { class: "mv-card" },
+      h("div", { class: "mv-bar" }, button, h("span", { class: "mv-title", title }, title), time), view.frame);
     clock(time, 0, durations[i]);
     row.append(card);
     return { voice, view };
