@@ -19,6 +19,7 @@ import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
+from nbconvert.filters import strip_ansi
 from nbdev_book import ROOT, read_ipynb
 
 
@@ -66,7 +67,7 @@ def main(jobs: int) -> int:
                   + ("  FAILED" if result.err else ""), flush=True)
             if result.err:
                 failed += 1
-                print(result.err, file=sys.stderr, flush=True)
+                print(strip_ansi(str(result.err)), file=sys.stderr, flush=True)
             else:
                 bundle = CacheBundleIn(result.nb, str(path), data={"execution_seconds": result.time})
                 cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
