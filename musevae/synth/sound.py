@@ -15,8 +15,8 @@ from scipy.signal import butter, istft, lfilter, sosfilt, stft
 
 from .score import stream
 
-# %% ../../nbs/B2_sound.ipynb #52daca5b
-SAMPLE_RATE = 22050
+# %% ../../nbs/B2_sound.ipynb #c7d8a2cd
+SAMPLE_RATE = 22050  # Hz
 
 # %% ../../nbs/B2_sound.ipynb #9e706eee
 class Tone(NamedTuple):
@@ -121,8 +121,8 @@ def band_pass(x: np.ndarray, low: float, high: float) -> np.ndarray:
     "Keep low to high, Hz."
     return sosfilt(butter(2, (low, min(high, SAMPLE_RATE * 0.49)), "band", fs=SAMPLE_RATE, output="sos"), x)
 
-# %% ../../nbs/B2_sound.ipynb #18e4c589
-@lru_cache(None)
+# %% ../../nbs/B2_sound.ipynb #2b48b280
+@lru_cache(1024)
 def period(
     key: int,
     slope: float,  # partials fall as k ** -slope
@@ -143,8 +143,8 @@ def _voices(detune):
     "Cents of the voices of one tone."
     return [0] if detune < 0.7 else [-detune, detune * 0.9] if detune < 5 else [-detune, 0.1 * detune, detune]
 
-# %% ../../nbs/B2_sound.ipynb #4724a20e
-@lru_cache(8192)
+# %% ../../nbs/B2_sound.ipynb #4debe64d
+@lru_cache(1024)  # about 100 MB at most
 def tone(
     name: str,  # one of `TONES`
     key: int,
