@@ -314,7 +314,7 @@ def test_evaluate_takes_all_of_other_music(way, tmp_path, monkeypatch, capsys):
 
 def test_map_is_one_file(way, tmp_path, capsys):
     music, run = way
-    assert main(["map", run, music, "--out", tmp_path / "maps" / "map.html", "--clips", 4]) == 0
+    assert main(["map", run, music, "--out", tmp_path / "maps" / "map.html", "--clips", 4, "--places", 4]) == 0
     assert "4 clips" in capsys.readouterr().out
     page = (tmp_path / "maps" / "map.html").read_text()
     assert page.startswith("<!DOCTYPE html>") and 'src="http' not in page
