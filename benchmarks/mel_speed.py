@@ -1,0 +1,129 @@
+"""Windows a second of the mel front end against librosa, in one run, on the same cores.
+
+    python benchmarks/mel_speed.py [DATA] [--out nbs/results/mel_speed.csv]
+
+DATA: a folder genre/file of audio; without it, ten minutes of noise. Every contender sees the same windows; rounds are
+interleaved and the median is kept, so that other work on the machine falls on all alike. `cpu` is processor time, `wall`
+is the clock. torchaudio and nnAudio are measured where they are installed.
+"""
+
+import argparse
+import csv
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import librosa
+import numpy as np
+import torch
+
+from musevae.mel import MelSpec
+
+SPEC = MelSpec()
+
+
+def windows_of(data, count):
+    "Windows of real clips, or of noise."
+    if data is None:
+        return torch.randn(count, SPEC.samples, generator=torch.Generator().manual_seed(0)) / 10
+    from musevae.corpus import read_audio
+
+    paths = sorted(p for p in Path(data).glob("**/*") if p.suffix in (".flac", ".wav", ".au", ".mp3"))
+    paths = paths[:: max(1, len(paths) * 6 // count)]
+    return torch.cat([SPEC.windows(read_audio(p)) for p in paths])[:count]
+
+
+def librosa_log_mel(y):
+    "librosa's road to the same picture."
+    power = librosa.feature.melspectrogram(y=y, sr=22050, n_fft=2048, hop_length=512, n_mels=128)
+    return librosa.power_to_db(power, ref=np.max)
+
+
+def contenders(y):
+    "Name -> a function that makes all the pictures."
+    sound = y.numpy()
+    made = {
+        "librosa, window by window": lambda: [librosa_log_mel(one) for one in sound],
+        "musevae, window by window": lambda: [SPEC.forward(one) for one in y],
+        "musevae, batches of 32": lambda: [SPEC.forward(part) for part in y.split(32)],
+    }
+    try:
+        import torchaudio
+
+        mel = torchaudio.transforms.MelSpectrogram(
+            22050, 2048, hop_length=512, n_mels=128, norm="slaney", mel_scale="slaney", pad_mode="constant"
+        )
+        made["torchaudio, batches of 32"] = lambda: [mel(part).clamp_min(1e-10).log10() for part in y.split(32)]
+    except ImportError:
+        pass
+    try:
+        from nnAudio.features.mel import MelSpectrogram
+
+        net = MelSpectrogram(22050, 2048, n_mels=128, hop_length=512, pad_mode="constant", verbose=False)
+        made["nnAudio, batches of 32"] = lambda: [net(part).clamp_min(1e-10).log10() for part in y.split(32)]
+    except ImportError:
+        pass
+    return made
+
+
+def measure(functions, rounds):
+    "Median wall and processor seconds of each."
+    times = {name: [] for name in functions}
+    for turn in range(rounds + 1):
+        for name, function in functions.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            function()
+            if turn:  # the first round warms up
+                times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return {name: tuple(statistics.median(t) for t in zip(*took, strict=True)) for name, took in times.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?")
+    parser.add_argument("--windows", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    y = windows_of(options.data, options.windows)
+    about = dict(
+        source="noise" if options.data is None else Path(options.data).name,
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        cpu=f"{os.cpu_count()} cores, {platform.machine()}",
+        versions=" ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "librosa", "numpy")),
+    )
+    rows = []
+    for threads in sorted({1, os.cpu_count() or 1}):
+        torch.set_num_threads(threads)
+        took = measure(contenders(y), options.rounds)
+        base = took["librosa, window by window"]
+        for name, (wall, cpu) in took.items():
+            rows.append(
+                dict(
+                    contender=name,
+                    threads=threads,
+                    windows=len(y),
+                    wall_ms_per_window=round(1e3 * wall / len(y), 3),
+                    cpu_ms_per_window=round(1e3 * cpu / len(y), 3),
+                    windows_per_s=round(len(y) / wall, 1),
+                    ratio_wall=round(base[0] / wall, 2),
+                    ratio_cpu=round(base[1] / cpu, 2),
+                    **about,
+                )
+            )
+            print(f"{threads} threads  {name:28s} {1e3 * wall / len(y):7.2f} ms wall {1e3 * cpu / len(y):7.2f} ms cpu a window"
+                  f"   {base[0] / wall:5.1f}x wall {base[1] / cpu:5.1f}x cpu")
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with open(options.out, "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
