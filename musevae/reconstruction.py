@@ -150,7 +150,7 @@ def figure_pairs(
     rmse = errors(x, x_hat, over="windows", top_db=spec.top_db).rmse_db
     rows = -(-n // 2)
     fig, axes = plt.subplots(
-        rows, 4, figsize=(9, 1.45 * rows + 0.8), layout="constrained", sharex=True, sharey=True, squeeze=False
+        rows, 4, figsize=(8.4, 1.35 * rows + 0.8), layout="constrained", sharex=True, sharey=True, squeeze=False
     )
     extent, shades = (0, spec.seconds, 0, spec.n_mels), plt.get_cmap("magma", 32)  # steps of 2.5 dB: small files
     ticks = [int(np.abs(spec.mel_frequencies - hz).argmin()) for hz in (250, 1000, 4000)]
