@@ -40,7 +40,7 @@ class Visit:
         self.page.wait_for_function("""() => document.readyState === 'complete'
             && (!document.querySelector('.math') || document.querySelector('mjx-container'))
             && (!document.querySelector('script[type$="widget-view+json"], .mv-widget')
-                || document.documentElement.dataset.widgets === 'mounted')""", timeout=60_000)
+                || document.documentElement.dataset.widgets === 'mounted')""")
 
     def survey(self) -> dict:
         return self.page.evaluate(SURVEY)
@@ -56,6 +56,7 @@ def visit(browser, path: Path, *, query: str = "", **context):
     room = browser.new_context(viewport={"width": 1440, "height": 900}, **context)
     room.set_offline(True)
     page = room.new_page()
+    page.set_default_timeout(90_000)  # a busy machine is slow, not wrong
     seen = Visit(page)
     page.on("request", lambda r: None if r.url.startswith(LOCAL) else seen.remote.append(r.url))
     page.on("requestfailed", lambda r: seen.failed.append(r.url) if r.url.startswith("file:") else None)
