@@ -211,9 +211,9 @@ def _probe_figures(run, windows, split, latents, seed):
         train = encode_corpus(run.vae, run.windows().select("train"))
         table = pd.concat([train.table.assign(test=False), table], ignore_index=True)
         latents = _joined(train, latents, table)
-    genres, groups = table["genre"].astype(str).to_numpy(), units_of(table)
+    genres, groups, unit = table["genre"].astype(str).to_numpy(), units_of(table), "artist where known, else clip"
     if len(set(groups[table["test"]]) & set(groups[~table["test"]])):
-        groups = table["track"].to_numpy(object)  # split by clip: an artist may stand on both sides
+        groups, unit = table["track"].to_numpy(object), "clip; artists stand on both sides: no claim about genres"
     test = None if table["test"].all() else table["test"].to_numpy()
     enough = len(set(groups)) >= 10 if test is None else len(set(genres[~test])) > 1
     if len(set(genres)) < 2 or not enough:
@@ -222,7 +222,8 @@ def _probe_figures(run, windows, split, latents, seed):
     low, high = found.interval
     keys = ("probe_accuracy", "probe_low", "probe_high", "probe_chance", "probe_groups")
     how = "train → held out" if test is not None else "5 folds of whole clips or artists"
-    return dict(zip(keys, (found.score, low, high, found.chance, found.groups), strict=True)) | {"probe_protocol": how}
+    figures = zip(keys, (found.score, low, high, found.chance, found.groups), strict=True)
+    return {**dict(figures), "probe_protocol": how, "probe_unit": unit}
 
 # %% ../nbs/10_reconstruction.ipynb #02301aaf
 def evaluate(
@@ -304,7 +305,7 @@ def plot_calibration(
     t = np.linspace(-5, 5, 201)
     laplace = likelihood == "laplace"
     promised = np.exp(-np.abs(t)) / 2 if laplace else np.exp(-(t**2) / 2) / math.sqrt(2 * math.pi)
-    left.hist(z.flatten().numpy(), bins=t[::2], density=True, color="0.7", label="residuals")
+    left.hist(z.flatten().numpy(), bins=t[::2], density=True, color="0.7", lw=0, label="residuals")
     left.plot(t, promised, color="C0", label=f"{likelihood} of scale 1")
     left.set(xlabel="residual / noise scale", ylabel="density", yscale="log", ylim=(1e-4, 1))
     left.legend(fontsize=8, frameon=False)

@@ -183,7 +183,9 @@ def test_evaluate_on_other_music(run):
 def test_an_artist_on_both_sides_makes_the_clip_the_unit(run):
     own = run.windows()
     shared = SimpleNamespace(**{**vars(run), "windows": lambda: without(own, artist="one and the same")})
-    assert evaluate(shared)["probe_groups"] == 2
+    result = evaluate(shared, baselines=False)
+    assert result["probe_groups"] == 2 and "artists stand on both sides" in result["probe_unit"]
+    assert "artist where known" in evaluate(run, baselines=False)["probe_unit"]
 
 
 def test_save_evaluation_writes_what_it_says(run):
