@@ -6,7 +6,8 @@
 __all__ = ['PRESETS', 'TrainConfig', 'Preset', 'preset', 'learning_rate', 'batch_of', 'noise_of', 'evaluate_windows', 'fit',
            'Run', 'load_run', 'train', 'demo_run']
 
-# %% ../nbs/07_training.ipynb #0276b265
+# %% ../nbs/07_training.ipynb #330cdf31
+import copy
 import json
 import math
 import os
@@ -28,17 +29,18 @@ from .elbo import calibrated_scale, elbo
 from .mel import MelError, MelSpec, WindowSet, mel_windows
 from .vae import ConvVAE, VAEConfig
 
-# %% ../nbs/07_training.ipynb #c192a717
+# %% ../nbs/07_training.ipynb #ebbfcf7b
 @dataclass(frozen=True)
 class TrainConfig:
     "How a `ConvVAE` is trained. Everything that changes over time is a function of the step."
 
-    epochs: int = 40
+    epochs: int = 20
     batch_size: int = 32  # windows a step, over all processes
     learning_rate: float = 1.5e-3  # at its peak; a warm-up in a line, then half a cosine down to 1 %
     warmup_steps: int = 30
     weight_decay: float = 1e-3
     clip_norm: float = 0.5  # largest norm of the gradient of the loss per bin
+    average: float = 0.99  # the model kept is a running average of the weights with this memory; 0: the last weights
     anneal: str = "constant"  # β over time: a name in musevae.annealing.SCHEDULES
     anneal_epochs: float = 50.0  # its length
     free_bits: float = 0.0  # nats per unit that cost nothing
@@ -70,10 +72,10 @@ _PAPER = VAEConfig(latent_dim=1024, linear=False, filter_blocks=0, network="pape
 PRESETS = {
     "demo": Preset(),  # minutes on two cores
     "gtzan": Preset(VAEConfig(filter_blocks=4, filter_width=256), TrainConfig(epochs=100, batch_size=64)),
-    "paper": Preset(_PAPER, TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, anneal="linear")),
+    "paper": Preset(_PAPER, TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, average=0.0, anneal="linear")),
     "code": Preset(  # mean |x − x̂| + 5e-4 · KL over 27,648 bins is a Laplace likelihood of scale 13.8: chapter 5
         replace(_PAPER, output="decibel", likelihood="laplace"),
-        TrainConfig(200, 64, 1e-4, 1000, 0.0, math.inf, "linear", 30.0, scale=5e-4 * 128 * 216, clamp=True),
+        TrainConfig(200, 64, 1e-4, 1000, 0.0, math.inf, 0.0, "linear", 30.0, scale=5e-4 * 128 * 216, clamp=True),
     ),
     "linear": Preset(VAEConfig(filter_blocks=0), TrainConfig(epochs=1)),  # the closed form, nothing trained but variances
 }
@@ -148,36 +150,45 @@ def _interruptible():
     finally:
         signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/07_training.ipynb #88ba5310
-def _save_checkpoint(path, vae, optimizer, about):
+# %% ../nbs/07_training.ipynb #8cc609c7
+def _save_checkpoint(path, models, optimizer, about):
     "Weights, Adam's moments and what else a resume needs, in one safetensors file, written whole or not at all."
     from safetensors.torch import save_file
 
-    tensors = {f"model.{name}": t for name, t in vae.state_dict().items()}
+    tensors = {f"{part}.{name}": t for part, vae in models.items() for name, t in vae.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": torch.as_tensor(t) for name, t in state.items()}
     draft = path.with_suffix(".part")
     save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, draft, {"about": json.dumps(about)})
     os.replace(draft, path)
 
-# %% ../nbs/07_training.ipynb #4a9b2dbc
-def _load_checkpoint(path, vae, optimizer):
+# %% ../nbs/07_training.ipynb #0c7611c4
+def _load_checkpoint(path, models, optimizer):
     "Put a checkpoint's tensors back in place; returns what it says about itself."
     from safetensors import safe_open
 
-    model, states = {}, {}
+    parts, states = {part: {} for part in models}, {}
     with safe_open(path, "pt") as file:
         for key in file.keys():
             part, _, name = key.partition(".")
-            if part == "model":
-                model[name] = file.get_tensor(key)
+            if part in parts:
+                parts[part][name] = file.get_tensor(key)
             else:
                 number, _, name = name.partition(".")
                 states.setdefault(int(number), {})[name] = file.get_tensor(key)
         about = json.loads(file.metadata()["about"])
-    vae.load_state_dict(model)
+    for part, vae in models.items():
+        vae.load_state_dict(parts[part])
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return about
+
+# %% ../nbs/07_training.ipynb #01451164
+@torch.no_grad()
+def _average(mean, vae, memory):
+    "Move every weight and the noise scale of `mean` towards `vae`'s by 1 − `memory`."
+    for kept, new in zip(mean.state_dict().values(), vae.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - memory)
 
 # %% ../nbs/07_training.ipynb #efae9491
 def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, names=None):
@@ -194,11 +205,12 @@ def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, na
     per_epoch = -(-len(x) // config.batch_size)
     steps, bins = config.epochs * per_epoch, x[0].numel()
     beta_of = schedule(config.anneal, config.anneal_epochs * per_epoch)
-    optimizer = torch.optim.AdamW(vae.to(device).parameters(), config.learning_rate, (0.9, 0.95),
-                                  weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(vae.to(device).parameters(), 1.0, (0.9, 0.95), weight_decay=config.weight_decay)
+    mean_vae = copy.deepcopy(vae) if config.average else vae  # the one that is judged and kept
+    models = dict(model=vae, average=mean_vae) if config.average else dict(model=vae)
     checkpoint, rows, best, step = out / "checkpoint.safetensors", [], -math.inf, 0
     if resume and checkpoint.exists():
-        about = _load_checkpoint(checkpoint, vae, optimizer)
+        about = _load_checkpoint(checkpoint, models, optimizer)
         rows, best, step = about["metrics"], about["best"], about["step"]
     model, optimizer = accelerator.prepare(torch.compile(vae) if config.compile else vae, optimizer)
     check = 1 if device.type == "cpu" else 50  # steps from look to look at the loss: each look waits for a GPU
@@ -211,16 +223,16 @@ def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, na
                 speed = (step - since) * config.batch_size / max(1e-9, time.perf_counter() - clock)
                 row = dict(epoch=step // per_epoch, step=step, beta=beta_of(step), windows_per_second=round(speed, 1))
                 for name, part in (("train", x_seen), ("valid", x_valid)):
-                    row |= {f"{name}_{k}": v for k, v in evaluate_windows(vae, part, seed=seed).items()}
+                    row |= {f"{name}_{k}": v for k, v in evaluate_windows(mean_vae, part, seed=seed).items()}
                 rows.append(row)
                 if row["valid_elbo"] > best:
                     best = row["valid_elbo"]
                     if accelerator.is_main_process:
-                        vae.save_pretrained(out / "model")
+                        mean_vae.save_pretrained(out / "model")
                 bar.set_postfix_str(f"ELBO {row['valid_elbo']:.0f} nats, RMSE {row['valid_rmse_db']:.2f} dB, unseen")
                 clock, since = time.perf_counter(), step
             if (done or step % (per_epoch * config.checkpoint_epochs) == 0) and accelerator.is_main_process:
-                _save_checkpoint(checkpoint, vae, optimizer, dict(step=step, best=best, metrics=rows))
+                _save_checkpoint(checkpoint, models, optimizer, dict(step=step, best=best, metrics=rows))
                 _write_metrics(out, rows)
             if done:
                 break
@@ -244,6 +256,8 @@ def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, na
             if config.scale is None:  # σ* = RMSE, b* = MAE: the optimum of the last twenty batches or so
                 optimum = calibrated_scale(batch, x_hat.detach(), likelihood=vae.likelihood, per_band=vae.config.per_band)
                 vae.calibrate(accelerator.reduce(optimum, "mean"), momentum=0.05)
+            if config.average:
+                _average(mean_vae, vae, min(config.average, (step + 1) / (step + 10)))
             bad = torch.minimum(bad, torch.where(loss.isfinite(), math.inf, float(step)))
             step += 1
             bar.update()
@@ -354,9 +368,9 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
     fit(vae, x, x_valid, chosen.train, out, seed=seed, resume=resume, progress=progress, names=names)
     return load_run(out)
 
-# %% ../nbs/07_training.ipynb #d2fa1fb8
+# %% ../nbs/07_training.ipynb #b990b9ec
 def demo_run(*, progress=True):
-    "The run the book shows: preset `demo` on `made_corpus()`, trained under `home()` on first use (minutes), then loaded."
+    "The run the book shows: preset `demo` on `made_corpus()`, under `home()`; trained on first use (minutes), then loaded."
     from musevae.synth import made_corpus
 
     corpus = split_clips(made_corpus(progress=progress), seed=0)
