@@ -237,9 +237,9 @@ def test_exports():
             return self.vae.decode(z)
 
     mean, std = vae.posterior(x)
-    for module, given, wanted in ((Encoder(), x, mean), (Decoder(), mean.detach(), vae.decode(mean))):
-        program = torch.export.export(module.eval(), (given,))
-        out = program.module()(given)
+    for module, argument, wanted in ((Encoder(), x, mean), (Decoder(), mean.detach(), vae.decode(mean))):
+        program = torch.export.export(module.eval(), (argument,))
+        out = program.module()(argument)
         assert torch.allclose(out[0] if isinstance(out, tuple) else out, wanted, atol=1e-4)
 
 
