@@ -155,7 +155,7 @@ def main():
         options.out.parent.mkdir(parents=True, exist_ok=True)
         columns = list(rows[-1])
         with open(options.out, "w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 

@@ -4,7 +4,7 @@
 
 DATA: a folder genre/file of audio; without it, ten minutes of noise. Every contender sees the same windows; rounds are
 interleaved and the median is kept, so that other work on the machine falls on all alike. `cpu` is processor time, `wall`
-is the clock. torchaudio and nnAudio are measured where they are installed.
+is the clock; `load` is what else the machine was doing. torchaudio and nnAudio are measured where they are installed.
 """
 
 import argparse
@@ -87,6 +87,7 @@ def main():
     parser.add_argument("data", nargs="?")
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     y = windows_of(options.data, options.windows)
@@ -94,10 +95,11 @@ def main():
         source="noise" if options.data is None else Path(options.data).name,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         cpu=f"{os.cpu_count()} cores, {platform.machine()}",
+        load=round(os.getloadavg()[0], 1),
         versions=" ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "librosa", "numpy")),
     )
     rows = []
-    for threads in sorted({1, os.cpu_count() or 1}):
+    for threads in options.threads:
         torch.set_num_threads(threads)
         took = measure(contenders(y), options.rounds)
         base = took["librosa, window by window"]
@@ -115,12 +117,14 @@ def main():
                     **about,
                 )
             )
-            print(f"{threads} threads  {name:28s} {1e3 * wall / len(y):7.2f} ms wall {1e3 * cpu / len(y):7.2f} ms cpu a window"
-                  f"   {base[0] / wall:5.1f}x wall {base[1] / cpu:5.1f}x cpu")
+            print(
+                f"{threads} threads  {name:28s} {1e3 * wall / len(y):7.2f} ms wall {1e3 * cpu / len(y):7.2f} ms cpu a window"
+                f"   {base[0] / wall:5.1f}x wall {base[1] / cpu:5.1f}x cpu"
+            )
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with open(options.out, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 

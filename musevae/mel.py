@@ -335,7 +335,7 @@ def corpus_key(corpus, spec, kind="windows"):
     missing = [c for c in ("track", "path", "sha256") if c not in corpus]
     if missing:
         raise MelError(f"corpus: expected the columns track, path and sha256; got none named {', '.join(missing)}")
-    parts = [f"musevae {kind} 1", spec.fingerprint, *corpus["sha256"].astype(str)]
+    parts = [f"musevae {kind} 2", spec.fingerprint, *corpus["sha256"].astype(str)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 # %% ../nbs/03_mel.ipynb #f4a7d7b0
