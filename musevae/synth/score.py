@@ -72,7 +72,7 @@ class Band:
     players: str  # rows of: role instruments low dB chance grids
     beats: int = 4  # in a bar
     grid: int = 16  # steps of a bar in the phrases of `PHRASES`
-    swing: float = 0  # largest delay of the off-beat, as a part of a third of a step
+    swing: float = 0  # largest swing: the off-beat sixteenth comes late by this part of a third of half a beat
     loose: float = 8  # spread of the timing, ms
     swell: float = 0  # depth of slow changes of loudness
     loop: bool = False  # every bar alike, as if sampled
