@@ -505,7 +505,9 @@ def render(
     if listed.exists():  # keep the rows of clips rendered before and not asked for now
         before = pd.read_csv(listed)
         table = pd.concat([before[~before.track.isin(table.track)], table])
-    table.sort_values("track").to_csv(listed, index=False)
+    draft = out / f".corpus.{os.getpid()}.part"
+    table.sort_values("track").to_csv(draft, index=False)
+    os.replace(draft, listed)  # whoever reads it meanwhile gets the old table or the new one
     return _load(out).pipe(lambda t: t[t.track.isin({f"{g}.{n:05d}" for g, n in jobs})]).reset_index(drop=True)
 
 # %% ../../nbs/02_synth.ipynb #b5f0f2f0
