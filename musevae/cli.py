@@ -86,7 +86,8 @@ def _answer(exc, argv):
         return 0
     if isinstance(exc, KeyboardInterrupt):
         again = [*argv, "--resume"] if argv[0] == "train" and "--resume" not in argv else argv
-        _note(f"{exc or 'stopped; what was written is kept'}. To go on:", shlex.join(["musevae", *again]))
+        stopped = str(exc).removesuffix(": resume to go on") or "stopped; what was written is kept"
+        _note(f"{stopped}. To go on:", shlex.join(["musevae", *again]))
         return 130
     if "MUSEVAE_TRACEBACK" in os.environ:
         raise exc
@@ -180,22 +181,22 @@ def mel(
     print(f"{len(windows)} windows of {bands} × {frames} from {windows.table['track'].nunique()} clips")
     print(f"mel fingerprint {windows.spec.fingerprint}, cache {Path(out or home()) / f'mel-{windows.key}'}")
 
-# %% ../nbs/A2_cli.ipynb #a5ba6350
+# %% ../nbs/A2_cli.ipynb #ff86f0e3
 def _split(corpus, scheme):
-    "The corpus with its `split`, and the scheme used; `auto` is by artist where most artists are known, else by clip."
+    "The corpus with its `split`; a ValueError if nothing is left to train or to choose on."
     from musevae.corpus import split_clips
 
-    if scheme == "auto":
-        scheme = "artist" if corpus["artist"].notna().mean() > 0.5 else "clip"
+    if scheme == "clip" and corpus["artist"].notna().mean() > 0.5:
+        _note("artists are known: --split artist would keep each of them on one side")
     corpus = split_clips(corpus, scheme=scheme)
     if missing := {"train", "valid"} - set(corpus["split"]):
         raise ValueError(f"DATA: expected clips enough for train, valid and test, got {len(corpus)} by {scheme}: "
                          f"none left for {' and '.join(sorted(missing))}")
-    return corpus, scheme
+    return corpus
 
-# %% ../nbs/A2_cli.ipynb #8f30cd68
+# %% ../nbs/A2_cli.ipynb #38f38b1d
 _PRESETS = ("demo", "gtzan", "paper", "code", "linear")
-_SPLITS = ("auto", "clip", "artist", "fault-filtered", "artist-folds")
+_SPLITS = ("clip", "artist", "fault-filtered", "artist-folds")
 
 # %% ../nbs/A2_cli.ipynb #098cdc56
 def _plan(corpus, scheme, windows, preset):
@@ -222,7 +223,7 @@ def train(
     latent_dim: Annotated[int | None, arg(metavar="INT", help="latent units (default: the preset's)")] = None,
     epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's)")] = None,
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
-    split: Annotated[Literal[_SPLITS], arg(help="auto: by artist where known, else by clip")] = "auto",
+    split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split")] = "clip",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
 ):
     "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits, figures."
@@ -230,12 +231,12 @@ def train(
     _at_least("--epochs", epochs)
     from musevae.corpus import load_corpus
 
-    corpus, scheme = _split(load_corpus(data, progress=_progress()), split)
+    corpus = _split(load_corpus(data, progress=_progress()), split)
     from musevae import training
     from musevae.mel import mel_windows
 
     windows = mel_windows(corpus, progress=_progress())
-    for name, words in _plan(corpus, scheme, windows, preset):
+    for name, words in _plan(corpus, split, windows, preset):
         print(f"{name:<8} {words}", flush=True)
     changes = dict(latent_dim=latent_dim, epochs=epochs)
     run = training.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=_progress(), **changes)
