@@ -28,8 +28,11 @@ from tqdm import tqdm
 
 from .corpus import home, read_audio
 
-# %% ../nbs/03_mel.ipynb #b5926467
-def hz_to_mel(hz, scale="slaney"):
+# %% ../nbs/03_mel.ipynb #1e531781
+def hz_to_mel(
+    hz,  # frequencies, Hz
+    scale="slaney",  # or "htk"
+):
     "Pitch in mel of frequencies in Hz: `slaney` (linear to 1 kHz, then logarithmic) or `htk` (2595 log10(1 + f/700))."
     hz = np.asarray(hz, dtype=np.float64)
     if scale == "htk":
@@ -37,16 +40,24 @@ def hz_to_mel(hz, scale="slaney"):
     log_part = 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4)
     return np.where(hz < 1000, hz * 3 / 200, log_part)
 
-# %% ../nbs/03_mel.ipynb #fd2e7487
-def mel_to_hz(mel, scale="slaney"):
+# %% ../nbs/03_mel.ipynb #934ce1a2
+def mel_to_hz(
+    mel,  # pitches, mel
+    scale="slaney",  # or "htk"
+):
     "Frequencies in Hz of pitches in mel: the inverse of `hz_to_mel`."
     mel = np.asarray(mel, dtype=np.float64)
     if scale == "htk":
         return 700 * (10 ** (mel / 2595) - 1)
     return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((np.maximum(mel, 15) - 15) * np.log(6.4) / 27))
 
-# %% ../nbs/03_mel.ipynb #3c33578c
-def mel_filterbank(sample_rate, n_fft, n_mels, scale="slaney"):
+# %% ../nbs/03_mel.ipynb #1c6eb6b8
+def mel_filterbank(
+    sample_rate,  # Hz
+    n_fft,  # samples in a frame
+    n_mels,  # bands, from 0 Hz to half the sample rate
+    scale="slaney",  # or "htk"
+):
     "Triangles of unit area (Slaney's norm) on the mel scale: `(n_mels, 1 + n_fft // 2)`, float64, as librosa makes it."
     bins = np.linspace(0, sample_rate / 2, 1 + n_fft // 2)
     edges = mel_to_hz(np.linspace(*hz_to_mel([0, sample_rate / 2], scale), n_mels + 2), scale)
@@ -141,8 +152,13 @@ def _mel_power(y, spec, few=72):
             mel = mel.index_put(doubtful, exact.to(mel.dtype))
     return mel.mT
 
-# %% ../nbs/03_mel.ipynb #e140eb2a
-def kl_nnls(power, spec, *, iterations=100):
+# %% ../nbs/03_mel.ipynb #e9da0322
+def kl_nnls(
+    power,  # mel power, `(batch, n_mels, frames)`
+    spec,  # the `MelSpec` that made it
+    *,
+    iterations=100,  # multiplicative updates
+):
     "Linear power `(batch, bins, frames)` ≥ 0 whose mel power is closest, in Kullback-Leibler divergence, to `power`."
     tools = _tools(spec, power.device, power.dtype)
     tiny = torch.finfo(power.dtype).tiny
@@ -478,8 +494,15 @@ def _cached(corpus, spec, kind, rows_of, cache, workers, progress):
         raise MelError(f"corpus: expected a clip of at least {spec.seconds:g} s, got none among {len(corpus)}")
     return arrays, key
 
-# %% ../nbs/03_mel.ipynb #292d882b
-def mel_windows(corpus, spec=None, *, cache=None, workers=None, progress=True):
+# %% ../nbs/03_mel.ipynb #a5a0043d
+def mel_windows(
+    corpus,  # table of clips: track, path, sha256; genre, split, artist where known
+    spec=None,  # `MelSpec()` if None
+    *,
+    cache=None,  # folder that caches stand in; `home()` if None
+    workers=None,  # files read at a time; as many as cores, up to eight, if None
+    progress=True,  # a bar on stderr
+):
     "All windows of a corpus as a `WindowSet`; kept in the folder `mel-<key>` under `cache` (default: `home()`)."
     spec = spec or MelSpec()
     arrays, key = _cached(corpus, spec, "windows", _window_rows, cache, workers, progress)
@@ -522,8 +545,15 @@ def _frame_rows(y, spec):
     level = spec.decibels(_mel_power(_sound(y, None, spec)[None], spec))[0].T
     return level.half().numpy(), level.amax(1).numpy()
 
-# %% ../nbs/03_mel.ipynb #ae9fdee0
-def mel_clips(corpus, spec=None, *, cache=None, workers=None, progress=True):
+# %% ../nbs/03_mel.ipynb #dfd84e07
+def mel_clips(
+    corpus,  # table of clips: track, path, sha256; genre, split, artist where known
+    spec=None,  # `MelSpec()` if None
+    *,
+    cache=None,  # folder that caches stand in; `home()` if None
+    workers=None,  # files read at a time; as many as cores, up to eight, if None
+    progress=True,  # a bar on stderr
+):
     "All clips of a corpus as a `ClipSet`, for random crops; kept as `mel_windows` keeps its windows."
     spec = spec or MelSpec()
     arrays, key = _cached(corpus, spec, "clips", _frame_rows, cache, workers, progress)

@@ -26,9 +26,18 @@ def istft(z, spec, samples):
     window = torch.hann_window(spec.n_fft, dtype=z.real.dtype, device=z.device)
     return torch.istft(z, spec.n_fft, spec.hop, window=window, center=True, length=samples)
 
-# %% ../nbs/11_vocoder.ipynb #3f268f6b
-def griffin_lim(magnitude, spec, samples, *, iterations=32, momentum=0.99, phase=None, seed=0):
-    "Sounds `(batch, samples)` for magnitudes `(batch, bins, frames)`: project to and fro, with momentum (0: classic)."
+# %% ../nbs/11_vocoder.ipynb #dd6d6934
+def griffin_lim(
+    magnitude,  # `(batch, bins, frames)`
+    spec,  # `MelSpec`: its n_fft and hop
+    samples,  # length of the sounds
+    *,
+    iterations=32,
+    momentum=0.99,  # 0: as Griffin and Lim had it
+    phase=None,  # to begin with, radians, `(batch, bins, frames)`; random, the same for each window, if None
+    seed=0,  # of that random phase
+):
+    "Sounds `(batch, samples)` for magnitudes: project to and fro between these and consistent spectra."
     if phase is None:
         generator = torch.Generator().manual_seed(seed)
         phase = 2 * torch.pi * torch.rand(magnitude.shape[1:], generator=generator).to(magnitude)
@@ -155,8 +164,12 @@ class PGHI(Inverter):
         phase = np.stack([pghi(one, self.spec) for one in magnitude.double().cpu().numpy()])
         return griffin_lim(magnitude, self.spec, samples, phase=torch.from_numpy(phase).to(magnitude), **self.options)
 
-# %% ../nbs/11_vocoder.ipynb #44a554ef
-def get_inverter(name="fast-griffinlim", spec=None, **options):
+# %% ../nbs/11_vocoder.ipynb #d9f20416
+def get_inverter(
+    name="fast-griffinlim",  # a key of `INVERTERS`
+    spec=None,  # `MelSpec()` if None
+    **options,  # `nnls_iterations`, and the defaults of that inverter
+):
     "The inverter of that name in the registry `INVERTERS`, for a spec."
     if name not in INVERTERS:
         raise MelError(f"inverter: expected one of {', '.join(INVERTERS)}; got {name!r}")
