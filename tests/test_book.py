@@ -69,6 +69,8 @@ def test_figures_are_captioned_and_described():
     cell, = read("#| label: fig-mel\n#| fig-cap: Two bands.\n#| fig-alt: 'A picture: two bands'\nplot()")
     assert cell.metadata["mystnb"] == {"figure": {"caption": "Two bands.", "name": "fig-mel"},
                                        "image": {"alt": "A picture: two bands"}}
+    cell, = read("#| fig-alt: Tempo by genre: disco is fast\nplot()")
+    assert cell.metadata["mystnb"]["image"] == {"alt": "Tempo by genre: disco is fast"}
     cell, = read("ax.set_title('Silence stays silent')\nax.set_xlabel('s')")
     assert cell.metadata["mystnb"] == {"image": {"alt": "Silence stays silent"}}
 

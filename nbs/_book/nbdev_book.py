@@ -116,7 +116,7 @@ def read_ipynb(text: str) -> nbformat.NotebookNode:
 
 def _figure(cell, directives: dict[str, str]) -> None:
     "Caption, label and alt text of the figure that `cell` draws; without `fig-alt`, its caption or titles are the alt."
-    text = {key: yaml.safe_load(directives[key]) for key in ("fig-cap", "label", "fig-alt") if key in directives}
+    text = {key: _unquoted(directives[key]) for key in ("fig-cap", "label", "fig-alt") if key in directives}
     figure = {new: text[old] for old, new in (("fig-cap", "caption"), ("label", "name")) if old in text}
     alt = text.get("fig-alt") or text.get("fig-cap") or "; ".join(titles(cell.source))
     metadata = {"figure": figure} if figure else {}
@@ -124,6 +124,11 @@ def _figure(cell, directives: dict[str, str]) -> None:
         metadata["image"] = {"alt": alt}
     if metadata:
         cell.metadata["mystnb"] = {**cell.metadata.get("mystnb", {}), **metadata}
+
+
+def _unquoted(text: str) -> str:
+    "A directive's text; quotation marks around it are YAML's, a colon inside it is not."
+    return yaml.safe_load(text) if text[:1] in ("'", '"') else text
 
 
 def titles(code: str) -> list[str]:
