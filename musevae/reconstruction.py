@@ -388,9 +388,6 @@ def save_evaluation(
     `evaluation.json`, `evaluation.csv` (one row a window), `figures/reconstructions.png`, `figures/residuals.png`,
     `figures/latent.png`, and in `audio/` three sounds for each pair.
     """
-    import matplotlib
-
-    matplotlib.use("Agg", force=False)
     import matplotlib.pyplot as plt
 
     judged, split = held_out(run, windows)

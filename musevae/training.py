@@ -298,6 +298,9 @@ class Run:
 
     def windows(self, split=None, *, progress=False):
         "The run's windows (of one split), from the cache or made again from the clips."
+        if "sha256" not in self.corpus:
+            raise ValueError(f"{self.path}/corpus.csv: expected clips with sha256, got the table of a `WindowSet`; "
+                             "keep that to ask for its windows")
         windows = mel_windows(self.corpus, self.spec, progress=progress)
         return windows if split is None else windows.select(split)
 

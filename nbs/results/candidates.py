@@ -1,0 +1,82 @@
+"""Candidates for chapter 4, trained at equal compute on one corpus and judged on clips they have not seen.
+
+    python nbs/results/candidates.py DATA [--epochs 12] [--seeds 3] [--latent-dim 512]
+
+Each candidate gets the floating-point operations (counted, not timed) that the preset `demo` needs for `--epochs`
+epochs, rounded to whole epochs of its own. Writes `candidates.csv` beside this file: one row a candidate and seed.
+"""
+import argparse
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from musevae.corpus import load_corpus, split_clips
+from musevae.elbo import elbo
+from musevae.mel import mel_windows
+from musevae.training import TrainConfig, evaluate_windows, fit
+from musevae.vae import ConvVAE, PCABaseline, SeparableTransform, VAEConfig
+
+ALONE = dict(linear=False, filter_blocks=0)
+CANDIDATES = {
+    "linear path + filters (ours)": ({}, 1.5e-3),
+    "linear path + time-convolutions": (dict(filter_blocks=0, network="time"), 5e-4),
+    "linear path + 2-D convolutions": (dict(filter_blocks=0, network="image"), 5e-4),
+    "time-convolutions": (dict(ALONE, network="time"), 1e-3),
+    "2-D convolutions": (dict(ALONE, network="image"), 1e-3),
+    "the paper's network": (dict(ALONE, network="paper", profile=False), 3e-4),
+}
+
+
+def operations(vae, x):
+    "Floating-point operations of one training step a window."
+    with FlopCounterMode(display=False) as counter:
+        x_hat, mean, std = vae.train()(x)
+        q = torch.distributions.Normal(mean, std, validate_args=False)
+        elbo(x, x_hat, q, likelihood=vae.likelihood, scale=vae.scale).loss().backward()
+    return counter.get_total_flops() / len(x)
+
+
+def main():
+    "Train all candidates and write the table."
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--latent-dim", type=int, default=512)
+    args = parser.parse_args()
+    corpus = split_clips(load_corpus(args.data, on_fault="ignore"), seed=0)
+    windows = mel_windows(corpus)
+    x, x_valid, x_test = (windows.select(s).tensor() for s in ("train", "valid", "test"))
+    d, rows = args.latent_dim, []
+
+    def judge(x_hat):
+        return 80 * (x_test - x_hat.clamp(0, 1)).square().mean().sqrt().item()
+
+    for name, model in (("PCA", PCABaseline), ("separable transform", SeparableTransform)):
+        rows.append(dict(model=name, rmse_db=judge(model.fit(x, d).reconstruct(x_test)), epochs=0))
+    budget = None
+    for name, (fields, rate) in CANDIDATES.items():
+        for seed in range(args.seeds):
+            torch.manual_seed(seed)
+            vae = ConvVAE(VAEConfig(latent_dim=d, **fields), windows.spec).initialise(x)
+            cost = operations(vae, x[:4])
+            budget = budget or cost * args.epochs
+            config = TrainConfig(epochs=max(1, round(budget / cost)), learning_rate=rate)
+            with tempfile.TemporaryDirectory() as out:
+                fit(vae, x, x_valid, config, Path(out), seed=seed, progress=False)
+                best = ConvVAE.from_pretrained(Path(out) / "model")
+            result = evaluate_windows(best, x_test)
+            rows.append(dict(
+                model=name, seed=seed, epochs=config.epochs, gflop_a_window=cost / 1e9,
+                million_weights=sum(p.numel() for p in vae.parameters()) / 1e6, rmse_db=result["rmse_db"],
+                elbo_nats=result["elbo"], rate_nats=result["rate"]))
+            print(rows[-1], flush=True)
+    table = pd.DataFrame(rows).assign(data=Path(args.data).name, windows=len(x), unseen=len(x_test), latent_dim=d)
+    table.round(4).to_csv(Path(__file__).with_name("candidates.csv"), index=False)
+
+
+if __name__ == "__main__":
+    main()
