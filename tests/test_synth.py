@@ -1,6 +1,7 @@
 "The made corpus: tables that parse, sounds against oracles, and bytes that depend on seed and name alone."
 
 import os
+import time
 
 import numpy as np
 import pandas as pd
@@ -330,3 +331,18 @@ def test_the_key_follows_the_code_and_not_its_comments():
     assert synth._essence(code) == synth._essence(code.replace("What", "All  # that") + "# more\n")
     assert synth._essence(code) != synth._essence(code.replace("1", "2"))
     assert synth.generator_key(synth.ROCK) != synth.generator_key(synth.POP)
+
+
+def _render_in_a_worker(folder):
+    return len(synth.render(folder, clips=1, seconds=1, genres=["blues", "pop"], workers=2, progress=False))
+
+
+def test_rendering_in_a_process_that_is_itself_a_worker_does_not_hold_up_its_end(tmp_path):
+    "Idle processes of a pool live for minutes, and their parent waits for them: none may be left behind."
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    start = time.monotonic()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(_render_in_a_worker, tmp_path / "made").result() == 2
+    assert time.monotonic() - start < 120  # the pool's own patience is 300 s

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import soundfile as sf
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from ..corpus import home
@@ -500,7 +501,10 @@ def render(
     _claim(out, seed, seconds, jobs, styles)
     work = [delayed(_render_clip)(str(out), styles[g], g, n, seed, seconds) for g, n in jobs]
     rows = Parallel(n_jobs=workers or os.cpu_count(), return_as="generator")(work)
-    table = pd.DataFrame(list(tqdm(rows, total=len(work), desc="made corpus", unit="clip", disable=not progress)))
+    try:
+        table = pd.DataFrame(list(tqdm(rows, total=len(work), desc="made corpus", unit="clip", disable=not progress)))
+    finally:  # joblib keeps its processes for five minutes; a caller that is itself a worker would wait for them at its end
+        get_reusable_executor().shutdown(wait=True)
     listed = out / "corpus.csv"
     if listed.exists():  # keep the rows of clips rendered before and not asked for now
         before = pd.read_csv(listed)
