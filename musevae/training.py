@@ -334,6 +334,11 @@ def _prepare(out, about, resume):
         out.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(about, indent=1) + "\n")
 
+# %% ../nbs/07_training.ipynb #a17e7350
+def _configured(name, changes):
+    "The preset of that name with the changes that were asked for; None asks for none."
+    return preset(name, **{key: value for key, value in changes.items() if value is not None})
+
 # %% ../nbs/07_training.ipynb #bbecb30e
 def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress=True, **changes):
     """Train a preset on a corpus (a table of clips, or a `WindowSet`) into the folder `out`; returns the `Run`.
@@ -343,7 +348,7 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
     """
     import musevae
 
-    chosen = globals()["preset"](preset, **{k: v for k, v in changes.items() if v is not None})
+    chosen = _configured(preset, changes)
     out = Path(out)
     if isinstance(data, WindowSet):
         windows, corpus = data, data.table.drop_duplicates("track")
