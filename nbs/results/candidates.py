@@ -3,7 +3,9 @@
     python nbs/results/candidates.py DATA [--epochs 12] [--seeds 3] [--latent-dim 512]
 
 Each candidate gets the floating-point operations (counted, not timed) that the preset `demo` needs for `--epochs`
-epochs, rounded to whole epochs of its own. Writes `candidates.csv` beside this file: one row a candidate and seed.
+epochs, rounded to whole epochs of its own. The count is PyTorch's, which takes the backward pass of a depthwise
+convolution for a dense one: the models that have any (ours, and those with time-convolutions) get less than their
+share. Writes `candidates.csv` beside this file: one row a candidate and seed.
 """
 import argparse
 import tempfile
