@@ -394,6 +394,9 @@ def demo_run(*, progress=True):
         (out / "done").touch()
     return load_run(out)
 
+# %% ../nbs/07_training.ipynb #848b6d3d
+_MAKERS = ("networks", "vae", "elbo", "annealing", "training")  # the modules whose code makes a run
+
 # %% ../nbs/07_training.ipynb #9e1ead99
 def _recipe(windows):
     "Hash of all that makes the demo run: its windows, its preset, and the code of model, objective and loop."
@@ -401,6 +404,6 @@ def _recipe(windows):
     import hashlib
     from importlib.resources import files
 
-    code = [ast.dump(ast.parse((files("musevae") / f"{m}.py").read_text())) for m in ("vae", "elbo", "training")]
+    code = [ast.dump(ast.parse((files("musevae") / f"{m}.py").read_text())) for m in _MAKERS]
     text = json.dumps([windows.key, asdict(PRESETS["demo"]), code])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

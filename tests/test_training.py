@@ -222,3 +222,19 @@ def test_window_set_and_run_agree(windows, tmp_path):
     assert isinstance(windows, WindowSet)
     run = train(windows, tmp_path / "run", **TINY)
     assert set(run.corpus["track"]) == set(windows.table["track"])
+
+
+def test_the_demo_runs_key_covers_every_module_that_makes_it():
+    "What training imports of ours, directly or through others; corpus, files and mel stand in the key of the windows."
+    import ast
+    from importlib.resources import files
+
+    def imports(module):
+        tree = ast.parse((files("musevae") / f"{module}.py").read_text())
+        return {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1}
+
+    seen, ahead = set(), {"training"}
+    while ahead:
+        seen |= ahead
+        ahead = set().union(*map(imports, ahead)) - seen
+    assert seen - {"corpus", "files", "mel"} == set(training._MAKERS)
