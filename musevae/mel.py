@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import threading
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from .corpus import home, read_audio
@@ -92,7 +92,7 @@ class _Tools(NamedTuple):
 
     window: torch.Tensor  # (n_fft,) Hann
     bank: torch.Tensor  # (n_mels, bins)
-    blocks: list  # (first bin, last bin + 1, filterbank of sixteen bands, transposed): triangles are narrow
+    blocks: list  # (first, last + 1 of 2 × bins, filterbank of sixteen bands, transposed, each row twice)
     grain: torch.Tensor  # (n_mels,) share of a frame's loudest bin below which rounding may show
     forth: torch.Tensor  # the filterbank, sparse
     back: torch.Tensor  # its transpose, sparse, each row divided by its sum
@@ -108,7 +108,7 @@ def _tools(spec, device, dtype):
     place = np.interp(np.linspace(0, spec.sample_rate / 2, bank.shape[1]), spec.mel_frequencies, range(spec.n_mels))
     below = place.astype(int).clip(0, max(0, spec.n_mels - 2))
     blocks = []
-    for rows in np.array_split(bank, -(-spec.n_mels // 16)):
+    for rows in np.array_split(bank.repeat(2, axis=1), -(-spec.n_mels // 16)):
         used = np.flatnonzero(rows.any(0)) if rows.any() else np.zeros(1, int)
         blocks.append((used[0], used[-1] + 1, rows[:, used[0] : used[-1] + 1].T))
 
@@ -116,13 +116,13 @@ def _tools(spec, device, dtype):
         return torch.from_numpy(np.ascontiguousarray(array)).to(device, dtype)
 
     back = bank.T / np.maximum(bank.sum(0), 1e-12)[:, None]
-    # Single precision may err by half a unit in the last place of the loudest bin, 6e-8 of it: is that 7e-4 dB?
+    # Single precision may err by half a unit in the last place of the loudest bin, 6e-8 of it: is that 8e-4 dB?
     spread = (bank**2).sum(1) / np.maximum(bank.sum(1), 1e-12)
     return _Tools(
         window=torch.hann_window(spec.n_fft, dtype=torch.float64).to(device, dtype),
         bank=put(bank),
         blocks=[(first, last, put(rows)) for first, last, rows in blocks],
-        grain=put(spread * (20 / np.log(10) * 6e-8 / 7e-4) ** 2),
+        grain=put(spread * (20 / np.log(10) * 6e-8 / 8e-4) ** 2),
         forth=put(bank).to_sparse(),
         back=put(back).to_sparse(),
         area=put(np.maximum(bank.sum(1), 1e-12)[:, None]),
@@ -130,26 +130,41 @@ def _tools(spec, device, dtype):
         mix=put((place - below)[:, None]),
     )
 
+# %% ../nbs/03_mel.ipynb #3714524b
+_rooms = threading.local()  # a tensor a thread uses again and again: fresh memory costs more than the arithmetic
+
+
+def _room(shape, dtype):
+    "A tensor that is the thread's own, one a dtype: what it holds is lost at the next call."
+    kept, size = vars(_rooms), math.prod(shape)
+    if dtype not in kept or kept[dtype].numel() < size:
+        kept[dtype] = torch.empty(size, dtype=dtype)
+    return kept[dtype][:size].view(shape)
+
 # %% ../nbs/03_mel.ipynb #e3bcb35b
 def _bands(frames, tools):
-    "Mel power `(..., n_mels)` of frames of sound `(..., n_fft)`, and the power of the loudest bin `(..., 1)`."
-    z = torch.fft.rfft(frames * tools.window)
-    power = z.real.square() + z.imag.square()
-    mel = torch.cat([power[..., first:last] @ rows for first, last, rows in tools.blocks], dim=-1)
-    return mel, power.amax(-1, keepdim=True)
+    "Mel power `(n, n_mels)` of frames of sound `(..., n_fft)`, n in all, and the loudest square in each, `(n, 1)`."
+    alone = frames.device.type == "cpu" and not (frames.requires_grad and torch.is_grad_enabled())
+    faded = torch.mul(frames, tools.window, out=_room(frames.shape, frames.dtype) if alone else None)
+    squares = torch.view_as_real(torch.fft.rfft(faded)).flatten(-2).flatten(0, -2)
+    squares = squares.square_() if alone else squares.square()
+    mel = torch.cat([squares[:, first:last].mm(rows) for first, last, rows in tools.blocks], dim=1)
+    return mel, squares.amax(1, keepdim=True)
 
-# %% ../nbs/03_mel.ipynb #3714524b
-def _mel_power(y, spec, few=72):
-    "Mel power `(batch, n_mels, frames)` of sounds `(batch, samples)`, a `few` frames at a time: they fit the cache."
-    tools = _tools(spec, y.device, y.dtype)
-    frames = F.pad(y, (spec.n_fft // 2, spec.n_fft // 2)).unfold(-1, spec.n_fft, spec.hop)
-    mel, peak = (torch.cat(part, dim=1) for part in zip(*(_bands(f, tools) for f in frames.split(few, 1)), strict=True))
+# %% ../nbs/03_mel.ipynb #b2c41d07
+def _mel_power(y, spec):
+    "Mel power `(batch, n_mels, frames)` of sounds `(batch, samples)`; on a CPU 216 frames at a time: they fit its cache."
+    tools, silence = _tools(spec, y.device, y.dtype), y.new_zeros(len(y), spec.n_fft // 2)
+    frames = torch.cat([silence, y, silence], 1).unfold(1, spec.n_fft, spec.hop)
+    batch, few = (1, 216) if y.device.type == "cpu" else (256, frames.shape[1])
+    parts = [_bands(some, tools) for sounds in frames.split(batch) for some in sounds.split(few, 1)]
+    mel, peak = (torch.cat(part).unflatten(0, frames.shape[:2]) for part in zip(*parts, strict=True))
     if y.dtype != torch.float64:
         black = (mel.amax((1, 2), keepdim=True) * 10 ** (-spec.top_db / 10)).clamp_min(spec.least_power)
-        doubtful = ((mel > black) & (mel < peak * tools.grain)).any(-1).nonzero(as_tuple=True)
-        if len(doubtful[0]):
-            exact, _ = _bands(frames[doubtful], _tools(spec, y.device, torch.float64))
-            mel = mel.index_put(doubtful, exact.to(mel.dtype))
+        doubtful = ((mel > black) & (mel < peak * tools.grain)).any(-1).nonzero()
+        for rows in doubtful.split(216) if len(doubtful) else ():
+            exact, _ = _bands(frames[tuple(rows.T)].double(), _tools(spec, y.device, torch.float64))
+            mel = mel.index_put(tuple(rows.T), exact.to(mel.dtype))
     return mel.mT
 
 # %% ../nbs/03_mel.ipynb #e9da0322
@@ -256,11 +271,8 @@ class MelSpec:
             raise MelError(f"window: expected {self.samples} samples ({self.seconds:g} s), got {y.shape[-1]}")
         y = y.reshape(-1, self.samples)
         with torch.autocast(y.device.type, enabled=False):
-            if y.device.type == "cpu":
-                power = torch.cat([_mel_power(one, self) for one in y.split(1)])
-            else:
-                power = torch.cat([_mel_power(some, self, few=self.frames) for some in y.split(256)])
-        return power.unsqueeze(1)
+            parts = [_mel_power(some, self) for some in y.split(8 if y.device.type == "cpu" else 256)]
+            return (torch.cat(parts) if len(parts) > 1 else parts[0]).unsqueeze(1)
 
     @property
     def least_power(self):
@@ -269,13 +281,14 @@ class MelSpec:
 
     def decibels(self, power):
         "Level of mel power in dB, no less than that of `least_power`."
-        return 10 * power.clamp_min(self.least_power).log10()
+        return power.clamp_min(self.least_power).log10_().mul_(10)
 
     def forward(self, y, *, sample_rate=None):
         "The picture `x (batch, 1, n_mels, frames)` in [0, 1] of windows `(batch, samples)`, and `ref_db (batch,)`."
         level = self.decibels(self.mel_power(y, sample_rate=sample_rate))
         ref_db = level.amax((1, 2, 3)).clamp_min(self.floor_db)
-        return (1 + (level - ref_db.view(-1, 1, 1, 1)) / self.top_db).clamp_min(0), ref_db
+        black = (1 - ref_db / self.top_db).view(-1, 1, 1, 1)
+        return torch.add(black, level, alpha=1 / self.top_db).clamp_min_(0), ref_db
 
     def log(self, m, *, leak=0.0):
         "The log map of magnitudes `m` relative to the reference: 1 + 20 log10(m) / top_db, of slope `leak` below 0."
@@ -351,7 +364,7 @@ def corpus_key(corpus, spec, kind="windows"):
     missing = [c for c in ("track", "path", "sha256") if c not in corpus]
     if missing:
         raise MelError(f"corpus: expected the columns track, path and sha256; got none named {', '.join(missing)}")
-    parts = [f"musevae {kind} 2", spec.fingerprint, *corpus["sha256"].astype(str)]
+    parts = [f"musevae {kind} 3", spec.fingerprint, *corpus["sha256"].astype(str)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 # %% ../nbs/03_mel.ipynb #f4a7d7b0
