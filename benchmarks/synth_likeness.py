@@ -3,8 +3,11 @@
     python benchmarks/synth_likeness.py GTZAN [--mels MELS.npz] [--made NAME=FOLDER ...] [--out nbs/results]
 
 GTZAN is a folder of real clips, `genre/file`. MELS.npz may hold more of them as pictures (`mel_db` (n, 128, 216) in dB,
-`genre`, `split`); those of split "valid" are used. Each made corpus is a rendered folder; NAMEs that end in a digit are
-seeds of one version (`now1`, `now2`). Without --made, seeds 1, 2 and 3 are rendered.
+`genre`, `split`): those of split "valid" are one reference; the others, from which the spectra of the style tables come,
+are another, and show how near real music by other artists comes to the first. Each made corpus is a rendered folder;
+NAMEs that end in a digit are seeds of one version (`now1`, `now2`). Without --made, seeds 1, 2 and 3 are rendered. Rows of
+other corpora that the tables hold already are kept: `first` is the first generator, which is not in this repository, and
+`tuned` a version of the tables that was given up.
 """
 
 import argparse
@@ -86,6 +89,17 @@ def pca_spectrum(db, windows=590, components=128, seed=0):
     return values[:components] / values.sum()
 
 
+def save(table, path, digits):
+    "Write a table; what an earlier one says of corpora that were not measured now is kept."
+    if path.exists():
+        before = pd.read_csv(path)
+        if "corpus" in table:
+            table = pd.concat([before[~before.corpus.isin(table.corpus)], table])
+        else:
+            table = before[[c for c in before if c not in table or c == "component"]].merge(table, on="component")
+    table.to_csv(path, index=False, float_format=f"%.{digits}f")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("gtzan", type=Path)
@@ -116,20 +130,21 @@ def main():
             accuracy, error = probe(both, side, np.concatenate([clips["real"], np.char.add("made ", clips[name])]))
             rows.append(dict(corpus=f"real or {name}", windows=len(side), clips=len(set(clips["real"])) * 2,
                              accuracy=accuracy, error=error))
-    pd.DataFrame(rows).to_csv(args.out / "synth_probe.csv", index=False, float_format="%.4f")
+    save(pd.DataFrame(rows), args.out / "synth_probe.csv", 4)
 
     features = {name: mfcc_statistics(coarse(x)) for name, x in db.items()}
     references = {"real clips": (features["real"], genres["real"])}
     if args.mels:
         with np.load(args.mels, allow_pickle=False) as z:
-            valid = z["split"] == "valid"
-            pictures = z["mel_db"][valid].astype("f4")
-            references["mel pictures"] = mfcc_statistics(coarse(pictures)), z["genre"][valid].astype(str)
+            pictures = mfcc_statistics(coarse(z["mel_db"].astype("f4")))
+            kinds, valid = z["genre"].astype(str), z["split"] == "valid"
+        references |= {"mel pictures": (pictures[valid], kinds[valid]), "training pictures": (pictures[~valid], kinds[~valid])}
+        features["training pictures"], genres["training pictures"] = references["training pictures"]
     rows = [dict(reference=reference, corpus=name, genre=g, likeness=value)
-            for reference, (f, g0) in references.items() for name in sets
-            if not (name == "real" and reference == "real clips")
+            for reference, (f, g0) in references.items() for name in features
+            if (name, reference) not in {("real", "real clips"), ("training pictures", "training pictures")}
             for g, value in zip(GENRES, likeness(features[name], genres[name], f, g0), strict=True)]
-    pd.DataFrame(rows).to_csv(args.out / "synth_likeness.csv", index=False, float_format="%.3f")
+    save(pd.DataFrame(rows), args.out / "synth_likeness.csv", 3)
 
     rows = []
     for name in sets:
@@ -137,9 +152,9 @@ def main():
             rows.append(dict(corpus=name, genre=genre, range_db=span, tilt_db_per_octave=tilt))
     quartiles = pd.DataFrame(rows).groupby(["corpus", "genre"]).quantile([0.25, 0.5, 0.75]).rename_axis(
         ["corpus", "genre", "quantile"]).reset_index()
-    quartiles.to_csv(args.out / "synth_dynamics.csv", index=False, float_format="%.2f")
+    save(quartiles, args.out / "synth_dynamics.csv", 2)
     spectra = pd.DataFrame({name: pca_spectrum(x) for name, x in db.items()})
-    spectra.rename_axis("component").rename(lambda n: n + 1).to_csv(args.out / "synth_pca.csv", float_format="%.6f")
+    save(spectra.rename_axis("component").rename(lambda n: n + 1).reset_index(), args.out / "synth_pca.csv", 6)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def refused(capsys, *argv, code=1):
 # Help ----------------------------------------------------------------------------------------------------------------
 def test_every_command_of_the_public_surface_exists():
     assert set(cli.COMMANDS) == {
-        "synth", "scan", "mel", "train", "evaluate", "map", "reconstruct", "sample", "info",
+        "synth", "scan", "gtzan", "mel", "train", "evaluate", "map", "reconstruct", "sample", "info",
     }  # fmt: skip
 
 
@@ -155,6 +155,13 @@ def test_scan_is_a_check(music, tmp_path, capsys):
     assert "5 audio files found = 4 clips + 1 left out" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "tables" / "scan.csv", keep_default_na=False)
     assert len(table) == 5 and (table.fault != "").sum() == 1
+
+
+def test_who_has_no_gtzan_is_told_what_to_obtain_and_how_it_is_verified(capsys):
+    assert main(["gtzan"]) == 0
+    out = capsys.readouterr().out
+    assert all(words in out for words in ("genres.tar.gz", "5b3d6dddb579ab49814ab86dba69e7c7", "jazz.00054", "mirdata",
+                                          "musevae scan FOLDER", "musevae synth FOLDER"))  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [["evaluate", "RUN", "DATA"], ["map", "RUN", "DATA", "--out", "map.html"],

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -130,6 +131,13 @@ def test_endings(tmp_path, ending):
     assert list(result.clips.track) == ["é à"] and list(result.clips.genre) == ["polka"] and result.faults.empty
     y = read_audio(result.clips.path[0])
     assert abs(len(y) - 6 * RATE) < 3000  # an mp3 is padded
+
+
+def test_an_accent_is_one_character_whatever_machine_wrote_the_name(tmp_path):
+    for form in ("NFC", "NFD"):
+        write(tmp_path / form / unicodedata.normalize(form, "Ötztal") / unicodedata.normalize(form, "Café.wav"))
+    tracks = {form: scan(tmp_path / form, progress=False).clips[["genre", "track"]].iloc[0].tolist() for form in ("NFC", "NFD")}
+    assert tracks["NFD"] == tracks["NFC"] == [unicodedata.normalize("NFC", w) for w in ("Ötztal", "Café")]
 
 
 def test_cut_files(tree):

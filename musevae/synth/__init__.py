@@ -21,6 +21,7 @@ from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from ..corpus import home
+from ..files import examine
 from .desk import make_take
 from .score import NOTE_NAMES, Band, Genre
 from .sound import SAMPLE_RATE
@@ -36,13 +37,13 @@ BLUES = Genre(tone="12 20 11 4 0 -6 -8 -32", loud=(-17.5, 2), bands=(
             K:x.....x..x..|S:...x.....x..|D:x.xx.xx.xx.x
             K:x.....x.....|S:...X.....X.o|H:x.xx.xx.xx.x
             K:x.x...x.x...|S:...X.....X..|D:x.xX.xx.xX.x
-        bass  finger,upright 28 0 1 1..3..5..6.. 1.13.35.56.5 8..7..5..3.. 1.13.35.53.1
-        comp  clean,overdrive,jazz 52 -6 .9 ..x..x..x..x x.-x.-x.-x.- ...x--...x--
-        comp  honky,piano,organ,organ 57 -7 .7 ..xx.x..xx.x x-----..xx-- x-----------
+        bass  finger 28 0 1 1..3..5..6.. 1.13.35.56.5 8..7..5..3.. 1.13.35.53.1
+        comp  clean,overdrive,jazz 52 -4 .9 ..x..x..x..x x.-x.-x.-x.- ...x--...x--
+        comp  honky,piano,organ,organ 57 -5 .8 ..xx.x..xx.x x-----..xx-- x-----------
         lead  overdrive,overdrive,harmonica,clean,sax 60 -1 .9
-        comp  brass 60 -8 .25 x-----...... ......x-..x-
+        comp  brass 60 -6 .25 x-----...... ......x-..x-
         voice male,male,female 50 1 .6
-        """, grid=12, loose=12, room=(0.05, 0.25), drive=(1, 3), hiss=(-62, -45)),
+        """, grid=12, loose=12, room=(0.1, 0.3), drive=(1.5, 4), hiss=(-58, -42)),
     Band(tempo=(44, 72), harmony="""
         blues I7 IV7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7
         minpent i7 iv7 i7 i7 iv7 iv7 i7 i7 bVI7 V7 i7 V7
@@ -50,23 +51,23 @@ BLUES = Genre(tone="12 20 11 4 0 -6 -8 -32", loud=(-17.5, 2), bands=(
         drums acoustic,brush 0 -5 1
             K:x.....x....x|S:...x.....x..|D:xxxxxxxxxxxx
             K:x.....x.....|S:...X.....X..|H:xxxxxxxxxxxx
-        bass  finger,upright 28 0 1 1--..35--..6 1-----5---31 1--..13--..5
-        comp  organ,organ,piano 57 -5 .9 x----------- x-----x----- xxxxxxxxxxxx
-        comp  clean,jazz 52 -8 .6 ...x--...x-- x-----......
+        bass  finger 28 0 1 1--..35--..6 1-----5---31 1--..13--..5
+        comp  organ,organ,piano 57 -3 .9 x----------- x-----x----- xxxxxxxxxxxx
+        comp  clean,jazz 52 -4 .8 ...x--...x-- x-----......
         lead  overdrive,clean,harmonica,sax 60 0 1 x-xxxx-xx--- xxxxxx-x---- ...xx-xx-x-- x--xxxx-----
         voice male,female 50 1 .5
-        """, grid=12, loose=16, room=(0.1, 0.3), drive=(1, 3), hiss=(-62, -45)),
+        """, grid=12, loose=16, room=(0.15, 0.35), drive=(1.5, 4), hiss=(-58, -42)),
     Band(tempo=(70, 150), harmony="""
         blues I7 IV7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7
         blues I7
         minpent i7 i7 IV7 i7
         """, players="""
-        comp  steel,steel,nylon 40 0 1 1.x5.x1.x5.x 1.xx.x5.xx.x 1..x.x5..x.x
-        lead  steel,slide,harmonica 62 -2 .8
-        voice male,male,female 48 2 .9
+        comp  steel 40 2 1 1.x5.x1.x5.x 1.xx.x5.xx.x 1..x.x5..x.x
+        lead  steel,slide,harmonica,harmonica 62 -3 .7
+        voice male,male,female 48 0 .9
         drums acoustic 0 -8 .3
             K:x..x..x..x..|M:...x.....x..
-        """, grid=12, loose=16, room=(0.05, 0.2), drive=(1, 3), hiss=(-56, -40)),
+        """, grid=12, loose=16, room=(0.1, 0.25), drive=(1.5, 4), hiss=(-56, -40)),
 ))
 
 # %% ../../nbs/02_synth.ipynb #70a3a6d1
@@ -171,7 +172,7 @@ DISCO = Genre(tone="13 15 8 3 -1 -7 -11 -20", loud=(-15.5, 2), bands=(
         lead  strings,brass,flute,saw 69 -4 .6 x-x-x-x-x------- ..x.x.x-..x.x.x- xxxxx.x.x-------
         comp  epiano,piano 55 -6 .7 x-----x-----x--- ..x...x...x...x.
         voice female,male 60 3 .8
-        """, loose=5, room=(0.1, 0.3), drive=(1.3, 3)),
+        """, loose=5, room=(0.03, 0.15), drive=(1, 2), squeeze=(0, 0.2)),
 ))
 
 # %% ../../nbs/02_synth.ipynb #cf18e031
@@ -439,11 +440,11 @@ def _render_clip(out, style, genre, clip, seed, seconds):
         draft = path.with_name(f".{track}.{os.getpid()}.part")
         sf.write(draft, take.samples(), SAMPLE_RATE, subtype="PCM_16", format="WAV")
         os.replace(draft, path)  # a clip is there whole or not at all
-    y, rate = sf.read(path, dtype="float32")
-    sha = hashlib.sha256(f"{rate},1".encode() + y.astype("<f4").tobytes()).hexdigest()  # as `musevae.corpus` counts
-    return dict(
-        track=track, genre=genre, path=f"{genre}/{track}.wav", artist=pd.NA, split=pd.NA,
-        duration=len(y) / rate, sample_rate=rate, channels=1, sha256=sha) | truth(take)
+    file = examine(dict(path=str(path), track=track, genre=genre))  # as a scan measures it
+    if "sha256" not in file:
+        raise ValueError(f"{path}: expected a clip, got: {file['findings'][0][1]}; delete it, and it is rendered again")
+    measured = {name: file[name] for name in ("duration", "sample_rate", "channels", "sha256")}
+    return dict(track=track, genre=genre, path=f"{genre}/{track}.wav", artist=pd.NA, split=pd.NA) | measured | truth(take)
 
 # %% ../../nbs/02_synth.ipynb #6a786537
 def _claim(out, seed, seconds, jobs, styles):
