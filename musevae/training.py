@@ -422,12 +422,12 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
 
     chosen = _configured(preset, changes)
     out = Path(out)
+    _accelerator(chosen.train, out, tensorboard)  # refuses at once what this machine cannot do
     if isinstance(data, WindowSet):
         windows, corpus = data, data.table.drop_duplicates("track")
     else:
         corpus = data if "split" in data and data["split"].notna().any() else split_clips(data, seed=seed)
         windows = mel_windows(corpus, spec or MelSpec(), progress=progress)
-    _accelerator(chosen.train, out, tensorboard)  # refuses before anything is written
     parts = _parts(windows)
     about = dict(preset=preset, seed=seed, vae=asdict(chosen.vae), train=asdict(chosen.train),
                  mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
