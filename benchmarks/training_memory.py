@@ -113,7 +113,7 @@ def main():
             print(json.dumps(rows[-1]), flush=True)
     if args.out:
         with args.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 
