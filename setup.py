@@ -26,7 +26,7 @@ setup(
     include_package_data=True,
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={key.removesuffix("_requirements"): cfg[key].split() for key in cfg if key.endswith("_requirements")},
     entry_points={
         "console_scripts": ["musevae = musevae.cli:main"],
         "nbdev": ["musevae = musevae._modidx:d"],

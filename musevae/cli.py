@@ -233,6 +233,7 @@ def train(
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
     split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split")] = "clip",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
+    tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too, in RUN/tensorboard")] = False,
 ):
     "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits, figures."
     _at_least("--latent-dim", latent_dim)
@@ -247,7 +248,8 @@ def train(
     for name, words in _plan(corpus, split, windows, preset):
         print(f"{name:<8} {words}", flush=True)
     changes = dict(latent_dim=latent_dim, epochs=epochs)
-    run = training.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=_progress(), **changes)
+    run = training.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=_progress(),
+                         tensorboard=tensorboard, **changes)
     columns = ["epoch", "beta", "train_elbo", "valid_elbo", "valid_distortion", "valid_rate", "valid_rmse_db"]
     rows = sorted({*range(0, len(run.metrics), max(1, len(run.metrics) // 8)), len(run.metrics) - 1})
     print(run.metrics[columns].iloc[rows].to_string(index=False, float_format="%.5g"))

@@ -17,6 +17,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -47,7 +48,7 @@ class TrainConfig:
     scale: float | None = None  # a fixed noise scale, in units of x; None: calibrated as training goes
     clamp: bool = False  # clamp x̂ to [0, 1] inside the loss, as the paper's code does
     checkpoint_epochs: int = 1  # epochs from checkpoint to checkpoint
-    mixed_precision: str = "no"  # or "bf16", on hardware that has it
+    mixed_precision: str = "no"  # or "bf16": the networks in bfloat16, on hardware that has it
     compile: bool = False  # torch.compile the model
 
     def __post_init__(self):
@@ -57,6 +58,8 @@ class TrainConfig:
                 raise ValueError(f"TrainConfig.{name}: expected a whole number ≥ 1, got {value!r}")
         if not self.learning_rate > 0:
             raise ValueError(f"TrainConfig.learning_rate: expected a number > 0, got {self.learning_rate!r}")
+        if self.mixed_precision not in ("no", "bf16"):
+            raise ValueError(f"TrainConfig.mixed_precision: expected no or bf16, got {self.mixed_precision!r}")
         schedule(self.anneal, 1.0)
 
 # %% ../nbs/07_training.ipynb #eaac9b5e
@@ -131,6 +134,52 @@ def evaluate_windows(vae, x, *, batch_size=64, seed=0):
     sums["rmse_db"] = vae.spec.top_db * math.sqrt(sums["rmse_db"])
     return sums
 
+# %% ../nbs/07_training.ipynb #ff2b5501
+def _bfloat16_cost(n=256):
+    "How many times as long as in float32 a product of n × n matrices takes in bfloat16 on this CPU."
+    def seconds(a):
+        start = time.perf_counter()
+        a @ a
+        return time.perf_counter() - start
+
+    narrow, wide = (torch.ones(n, n, dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    return min(seconds(narrow) for _ in range(6)) / min(seconds(wide) for _ in range(6))
+
+# %% ../nbs/07_training.ipynb #580f3c6f
+def _accelerator(config, out, tensorboard):
+    "The `Accelerator` of a training into the folder `out`; ValueError if this machine lacks what is asked for."
+    from accelerate import Accelerator
+
+    if tensorboard and find_spec("tensorboard") is None:
+        raise ValueError('tensorboard: expected the package of that name, got none: pip install "musevae[tensorboard]"')
+    accelerator = Accelerator(mixed_precision="no", log_with="tensorboard" if tensorboard else None, project_dir=out)
+    if config.mixed_precision == "bf16":
+        on_cpu = accelerator.device.type == "cpu"
+        if on_cpu and (cost := _bfloat16_cost()) > 2:
+            raise ValueError("TrainConfig.mixed_precision: expected no on this CPU, got bf16, "
+                             f"which it only imitates: {cost:.0f} times as slow as float32")
+        if accelerator.device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            raise ValueError(f"TrainConfig.mixed_precision: expected no on {torch.cuda.get_device_name()}, got bf16")
+    return accelerator
+
+# %% ../nbs/07_training.ipynb #13da00e5
+@contextmanager
+def _logged(accelerator, rows):
+    "`log(row)` for TensorBoard, if the accelerator has it; what an earlier process logged is replaced by `rows`."
+    accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": 0}})
+
+    def log(row):
+        groups = {name.replace("train_", "train/").replace("valid_", "valid/"): value for name, value in row.items()}
+        accelerator.log(groups, step=row["step"])
+
+    try:
+        for row in rows:
+            log(row)
+        yield log
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+
 # %% ../nbs/07_training.ipynb #3a984361
 @contextmanager
 def _interruptible():
@@ -191,15 +240,15 @@ def _average(mean, vae, memory):
             kept.lerp_(new, 1 - memory)
 
 # %% ../nbs/07_training.ipynb #efae9491
-def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, names=None):
+def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, names=None, tensorboard=False):
     """Train `vae` in place on windows `x (n, 1, n_mels, frames)`, judge it on `x_valid`, keep the best under `out`.
 
     `names(rows)` tells whose windows the rows are, for error messages. Returns one row of metrics an evaluation; raises
     `FloatingPointError` naming step and windows if the loss is not finite, `KeyboardInterrupt` after saving on Ctrl-C.
     """
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    if not (len(x) and len(x_valid)):
+        raise ValueError(f"x, x_valid: expected at least one window in each, got {len(x)} and {len(x_valid)}")
+    accelerator = _accelerator(config, out, tensorboard)
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     x, x_valid, x_seen = x.to(device), x_valid.to(device), x[:: -(-len(x) // len(x_valid))].to(device)
     per_epoch = -(-len(x) // config.batch_size)
@@ -216,15 +265,17 @@ def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, na
     check = 1 if device.type == "cpu" else 50  # steps from look to look at the loss: each look waits for a GPU
     bad = torch.tensor(math.inf, device=device)
     clock, since = time.perf_counter(), step
-    with _interruptible() as stop, tqdm(total=steps, initial=step, unit="step", disable=not progress) as bar:
+    bar = tqdm(total=steps, initial=step, unit="step", disable=not progress)
+    with _interruptible() as stop, _logged(accelerator, rows) as log, bar:
         while step <= steps:
             done = step == steps or stop.is_set()
             if step % per_epoch == 0 and step // per_epoch >= len(rows):  # an epoch's border, not yet judged
-                speed = (step - since) * config.batch_size / max(1e-9, time.perf_counter() - clock)
+                speed = (step - since) * len(x) / per_epoch / max(1e-9, time.perf_counter() - clock)
                 row = dict(epoch=step // per_epoch, step=step, beta=beta_of(step), windows_per_second=round(speed, 1))
                 for name, part in (("train", x_seen), ("valid", x_valid)):
                     row |= {f"{name}_{k}": v for k, v in evaluate_windows(mean_vae, part, seed=seed).items()}
                 rows.append(row)
+                log(row)
                 if row["valid_elbo"] > best:
                     best = row["valid_elbo"]
                     if accelerator.is_main_process:
@@ -242,7 +293,7 @@ def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, na
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, config)
             model.train()
-            with accelerator.autocast():
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
                 x_hat, mean, std = model(batch, eps)
             if config.clamp:
                 x_hat = x_hat.clamp(0, 1)
@@ -339,23 +390,45 @@ def _configured(name, changes):
     "The preset of that name with the changes that were asked for; None asks for none."
     return preset(name, **{key: value for key, value in changes.items() if value is not None})
 
+# %% ../nbs/07_training.ipynb #38e614aa
+def _names(windows, rows):
+    "Whose windows some rows are: track and number."
+    picked = windows.table.iloc[rows]
+    return [f"{t}#{w}" for t, w in zip(picked["track"], picked["window"], strict=True)]
+
+# %% ../nbs/07_training.ipynb #fa092416
+def _parts(windows):
+    "The windows to learn from and those to choose by; ValueError if a split is empty or a number is not finite."
+    splits = windows.table["split"] if "split" in windows.table else pd.Series(dtype=object)
+    if missing := [name for name in ("train", "valid") if not (splits == name).any()]:
+        raise ValueError(f"data: expected windows of the splits train and valid, got none of {' and '.join(missing)}")
+    parts = {name: windows.select(name) for name in ("train", "valid")}
+    for name, part in parts.items():
+        bad = [i for i in range(len(part)) if not math.isfinite(part.x[i].sum(dtype="float32"))]
+        if bad:
+            whose = ", ".join(_names(part, bad[:3])) + (" …" if len(bad) > 3 else "")
+            raise ValueError(f"data: expected finite numbers, got others in {len(bad)} of {len(part)} {name} windows: {whose}")
+    return parts
+
 # %% ../nbs/07_training.ipynb #bbecb30e
-def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress=True, **changes):
+def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress=True, tensorboard=False, **changes):
     """Train a preset on a corpus (a table of clips, or a `WindowSet`) into the folder `out`; returns the `Run`.
 
     A corpus without splits is split by clip. `changes` are fields of `VAEConfig` or `TrainConfig`, such as
-    `latent_dim=64` or `epochs=10`. `resume=True` goes on where a killed or stopped run left off.
+    `latent_dim=64` or `epochs=10`. `resume=True` goes on where a killed or stopped run left off;
+    `tensorboard=True` also writes the metrics for TensorBoard, into `out/tensorboard`.
     """
     import musevae
 
     chosen = _configured(preset, changes)
     out = Path(out)
+    _accelerator(chosen.train, out, tensorboard)  # refuses at once what this machine cannot do
     if isinstance(data, WindowSet):
         windows, corpus = data, data.table.drop_duplicates("track")
     else:
         corpus = data if "split" in data and data["split"].notna().any() else split_clips(data, seed=seed)
         windows = mel_windows(corpus, spec or MelSpec(), progress=progress)
-    parts = {name: windows.select(name) for name in ("train", "valid")}
+    parts = _parts(windows)
     about = dict(preset=preset, seed=seed, vae=asdict(chosen.vae), train=asdict(chosen.train),
                  mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
                  windows={name: len(part) for name, part in parts.items()},
@@ -369,11 +442,8 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
     if chosen.train.scale is not None:
         vae.calibrate(torch.tensor(chosen.train.scale))
 
-    def names(rows):
-        picked = parts["train"].table.iloc[rows.tolist()]
-        return [f"{t}#{w}" for t, w in zip(picked["track"], picked["window"], strict=True)]
-
-    fit(vae, x, x_valid, chosen.train, out, seed=seed, resume=resume, progress=progress, names=names)
+    fit(vae, x, x_valid, chosen.train, out, seed=seed, resume=resume, progress=progress,
+        names=lambda rows: _names(parts["train"], rows.tolist()), tensorboard=tensorboard)
     return load_run(out)
 
 # %% ../nbs/07_training.ipynb #b990b9ec

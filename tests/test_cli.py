@@ -277,7 +277,8 @@ def test_train_refuses_to_overwrite_and_resumes(way, capsys):
     words = ["train", music, "--out", run, "--latent-dim", 4, "--epochs", 1]
     line = refused(capsys, *words)
     assert str(run) in line and "expected no run there" in line and "resume" in line
-    assert main([*words, "--resume"]) == 0
+    assert main([*words, "--resume"]) == 0 and not (run / "tensorboard").exists()
+    assert main([*words, "--resume", "--tensorboard"]) == 0 and list((run / "tensorboard").glob("events.*"))
     assert "cannot resume" in refused(capsys, "train", music, "--out", run, "--latent-dim", 5, "--resume")
 
 

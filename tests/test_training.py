@@ -1,6 +1,7 @@
 "musevae.training: functions of the step, exact resume after a kill, selection, refusals."
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from musevae import training
 from musevae.elbo import elbo
@@ -47,6 +49,11 @@ def weights(run):
     return dict(run.vae.state_dict())
 
 
+def state(run):
+    "All that a run ends with: the weights kept, the last weights and their average, Adam's moments."
+    return {**weights(run), **load_file(run.path / "checkpoint.safetensors")}
+
+
 def same(a, b):
     assert a.keys() == b.keys()
     return all(torch.equal(a[k], b[k]) for k in a)
@@ -79,7 +86,7 @@ def test_noise_is_a_function_of_seed_and_step():
 
 def test_same_seed_same_run_other_seed_other_run(windows, tmp_path):
     a, b, c = (train(windows, tmp_path / n, seed=s, **TINY) for n, s in (("a", 0), ("b", 0), ("c", 1)))
-    assert same(weights(a), weights(b)) and not same(weights(a), weights(c))
+    assert same(state(a), state(b)) and not same(state(a), state(c))
 
 
 def test_run_folder_says_everything(windows, tmp_path):
@@ -127,9 +134,9 @@ train(windows, sys.argv[1], **{options!r})
     assert child.wait() == -signal.SIGKILL, "the run ended before it was killed"
     cut = train(windows, tmp_path / "cut", resume=True, **options)
     whole = train(windows, tmp_path / "whole", **options)
-    assert same(weights(whole), weights(cut))
+    assert same(state(whole), state(cut))
     drop = dict(columns="windows_per_second")
-    pd.testing.assert_frame_equal(whole.metrics.drop(**drop), cut.metrics.drop(**drop))
+    pd.testing.assert_frame_equal(whole.metrics.drop(**drop), cut.metrics.drop(**drop), check_exact=True)
 
 
 def test_ctrl_c_saves_between_two_steps_and_says_how_to_go_on(windows, tmp_path, monkeypatch):
@@ -146,7 +153,7 @@ def test_ctrl_c_saves_between_two_steps_and_says_how_to_go_on(windows, tmp_path,
         train(windows, tmp_path / "cut", **TINY)
     monkeypatch.undo()
     cut = train(windows, tmp_path / "cut", resume=True, **TINY)
-    assert same(weights(cut), weights(train(windows, tmp_path / "whole", **TINY)))
+    assert same(state(cut), state(train(windows, tmp_path / "whole", **TINY)))
     assert signal.getsignal(signal.SIGINT) is inherited
 
 
@@ -201,7 +208,7 @@ def test_refusals(windows, tmp_path):
 def test_resuming_a_finished_run_changes_nothing(windows, tmp_path):
     run = train(windows, tmp_path / "run", **TINY)
     again = train(windows, tmp_path / "run", resume=True, **TINY)
-    assert same(weights(run), weights(again)) and run.metrics.equals(again.metrics)
+    assert same(state(run), state(again)) and run.metrics.equals(again.metrics)
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -216,6 +223,117 @@ def test_every_preset_takes_a_step(name, windows, tmp_path):
     rows = fit(vae, x, x[:8], small.train, tmp_path, progress=False)
     assert np.isfinite(rows[["train_elbo", "valid_elbo", "valid_rmse_db"]]).all().all()
     assert (vae.scale.item() == pytest.approx(13.824)) == (name == "code")
+
+
+def events(folder):
+    "All that TensorBoard's own reader finds: tag -> [(step, value), ...]."
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def agree(folder, metrics):
+    "Every number of the table stands in the log once, and nothing else does."
+    logged = events(folder)
+    assert set(logged) == {c.replace("train_", "train/").replace("valid_", "valid/") for c in metrics}
+    for column in metrics:
+        told = logged[column.replace("train_", "train/").replace("valid_", "valid/")]
+        assert [step for step, _ in told] == metrics["step"].tolist()
+        assert np.allclose([value for _, value in told], metrics[column], rtol=1e-6)
+
+
+def test_tensorboard_holds_the_metrics_and_changes_no_bit(windows, tmp_path):
+    run = train(windows, tmp_path / "logged", tensorboard=True, **TINY)
+    agree(run.path / "tensorboard", run.metrics)
+    assert same(state(run), state(train(windows, tmp_path / "plain", **TINY)))
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("checkpoint_epochs", [1, 3])
+def test_a_resumed_run_goes_on_in_its_log(before, checkpoint_epochs, windows, tmp_path, monkeypatch):
+    "Stopped by force after epoch 2; evaluations that no checkpoint holds are made again, and logged once."
+    original = training.noise_of
+
+    def power_cut(step, *args):
+        if step == 9:
+            raise MemoryError
+        return original(step, *args)
+
+    options = {**TINY, "epochs": 4, "checkpoint_epochs": checkpoint_epochs}
+    monkeypatch.setattr(training, "noise_of", power_cut)
+    with pytest.raises(MemoryError):
+        train(windows, tmp_path / "run", tensorboard=before, **options)
+    monkeypatch.undo()
+    run = train(windows, tmp_path / "run", resume=True, tensorboard=True, **options)
+    assert run.metrics["epoch"].tolist() == [0, 1, 2, 3, 4]
+    agree(run.path / "tensorboard", run.metrics)
+
+
+def test_tensorboard_says_what_to_install(windows, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'tensorboard: expected the package.*pip install "musevae\[tensorboard\]"'):
+        train(windows, tmp_path / "run", tensorboard=True, **TINY)
+    assert not (tmp_path / "run").exists()
+    train(windows, tmp_path / "run", **TINY)
+
+
+def test_imitated_bfloat16_is_refused(windows, tmp_path, monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("a question to CPUs")
+    monkeypatch.setattr(training, "_bfloat16_cost", lambda: 31.0)
+    with pytest.raises(ValueError, match="TrainConfig.mixed_precision: expected no on this CPU, got bf16.*31 times as slow"):
+        train(windows, tmp_path / "run", mixed_precision="bf16", **TINY)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="TrainConfig.mixed_precision: expected no or bf16, got 'fp16'"):
+        TrainConfig(mixed_precision="fp16")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN can be held back on x86 only")
+def test_imitated_bfloat16_is_noticed():
+    "On a processor that is told to know no AVX-512."
+    code = "from musevae.training import _bfloat16_cost; print(_bfloat16_cost())"
+    env = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert float(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout) > 2
+
+
+def test_bfloat16_trains_beside_float32_in_one_process(windows, tmp_path, monkeypatch):
+    "The weights stay in float32; the result is close to that in full precision."
+    monkeypatch.setattr(training, "_bfloat16_cost", lambda: 1.0)  # imitated or not
+    plain = train(windows, tmp_path / "plain", **TINY)
+    mixed = train(windows, tmp_path / "mixed", mixed_precision="bf16", **TINY)
+    assert all(t.dtype != torch.bfloat16 for t in state(mixed).values()) and not same(state(plain), state(mixed))
+    assert mixed.metrics["valid_rmse_db"].iloc[-1] == pytest.approx(plain.metrics["valid_rmse_db"].iloc[-1], rel=0.02)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_windows_that_are_not_finite_are_named(value, windows, tmp_path):
+    windows.x[7, 3, 5] = value
+    with pytest.raises(ValueError, match=r"data: expected finite numbers, got others in 1 of 30 train windows: t3#1$"):
+        train(windows, tmp_path / "run", **TINY)
+    windows.x[:] = value
+    with pytest.raises(ValueError, match=r"in 30 of 30 train windows: t0#0, t0#1, t1#0 …$"):
+        train(windows, tmp_path / "run", **TINY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_split_is_refused(windows, tmp_path):
+    with pytest.raises(ValueError, match="data: expected windows of the splits train and valid, got none of valid"):
+        train(windows.select("train"), tmp_path / "run", **TINY)
+    bare = WindowSet(windows.x, windows.ref_db, windows.table.drop(columns="split"), windows.spec)
+    with pytest.raises(ValueError, match="got none of train and valid"):
+        train(bare, tmp_path / "run", **TINY)
+    assert not (tmp_path / "run").exists()
+    x = windows.tensor()
+    vae = ConvVAE(VAEConfig(latent_dim=4, filter_blocks=0), windows.spec).initialise(x)
+    with pytest.raises(ValueError, match="x, x_valid: expected at least one window in each, got 40 and 0"):
+        fit(vae, x, x[:0], TrainConfig(epochs=1), tmp_path, progress=False)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_them(windows, tmp_path):
+    run = train(windows, tmp_path / "run", **{**TINY, "batch_size": 1000})
+    assert run.metrics["step"].tolist() == [0, 1, 2, 3]
+    assert same(state(run), state(train(windows, tmp_path / "fits", **{**TINY, "batch_size": 30})))
 
 
 def test_window_set_and_run_agree(windows, tmp_path):

@@ -1,7 +1,10 @@
 "musevae.vae: closed forms against sampling and scikit-learn, the model against the linear optimum it starts from."
+import json
 import math
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +13,17 @@ from sklearn.decomposition import PCA
 
 from musevae.elbo import elbo
 from musevae.mel import MelSpec
-from musevae.vae import NETWORKS, ConvVAE, PCABaseline, SeparableTransform, VAEConfig, cosine_basis, softplus_link
+from musevae.training import PRESETS
+from musevae.vae import (
+    NETWORKS,
+    ConvVAE,
+    PCABaseline,
+    SeparableTransform,
+    VAEConfig,
+    cosine_basis,
+    export_onnx,
+    softplus_link,
+)
 
 SMALL = MelSpec(n_mels=16, seconds=0.7)  # pictures of 16 x 31
 TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8)
@@ -241,6 +254,64 @@ def test_exports():
         program = torch.export.export(module.eval(), (argument,))
         out = program.module()(argument)
         assert torch.allclose(out[0] if isinstance(out, tuple) else out, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_onnx_says_what_the_model_says(preset, tmp_path):
+    "Pictures of full size; batches of a size that the export has not seen, one window among them; parity 1e-4."
+    import onnxruntime
+
+    spec = MelSpec()
+    torch.manual_seed(1)
+    vae = stir(ConvVAE(replace(PRESETS[preset].vae, latent_dim=24), spec).initialise(pictures(30, spec)), 0.02)
+    export_onnx(vae, tmp_path / "new")
+    assert vae.training and {p.name for p in (tmp_path / "new").iterdir()} == {"encoder.onnx", "decoder.onnx"}
+    encoder, decoder = (onnxruntime.InferenceSession(tmp_path / "new" / f"{n}.onnx") for n in ("encoder", "decoder"))
+    for n in (1, 2, 5):
+        x = pictures(n, spec, seed=n)
+        with torch.no_grad():
+            mean, std = vae.posterior(x)
+            z = mean + std
+            wanted = [mean, std, vae.decode(z)]
+        got = encoder.run(["mean", "std"], {"x": x.numpy()}) + decoder.run(["magnitude"], {"z": z.numpy()})
+        for a, b in zip(got, wanted, strict=True):
+            assert a.shape == b.shape and np.abs(a - b.numpy()).max() <= 1e-4 * b.abs().max()
+    for session in (encoder, decoder):
+        about = session.get_modelmeta().custom_metadata_map
+        assert about["mel_fingerprint"] == spec.fingerprint and MelSpec.from_dict(json.loads(about["mel"])) == spec
+        assert VAEConfig(**json.loads(about["vae"])) == vae.config
+
+
+def test_onnx_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("musevae.vae.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'expected onnx and onnxscript, got no onnx: pip install "musevae\[onnx\]"'):
+        export_onnx(model(), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def compiled_and_plain(vae, x, backend):
+    "x̂, mean, std and every gradient of one training step, without a compiler and with one that may not break the graph."
+    torch.compiler.reset()
+    eps = torch.ones(len(x), vae.config.latent_dim)
+    for run in (vae, torch.compile(vae, fullgraph=True, backend=backend)):
+        vae.zero_grad()
+        x_hat, mean, std = run(x, eps)
+        q = torch.distributions.Normal(mean, std, validate_args=False)
+        elbo(x, x_hat, q, likelihood=vae.likelihood, scale=vae.scale).loss().backward()
+        yield [t.detach().clone() for t in (x_hat, mean, std, *(p.grad for p in vae.parameters()))]
+
+
+@pytest.mark.parametrize("changes", CONFIGS, ids=str)
+def test_compiles_without_a_graph_break(changes):
+    for a, b in zip(*compiled_and_plain(stir(model(**changes)), pictures(4), "aot_eager"), strict=True):
+        assert (a - b).abs().max() <= 1e-4 * a.abs().max().clamp_min(1e-6)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "cl"))), reason="inductor needs a C++ compiler on the path")
+def test_compiles_to_machine_code(monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # a pool of workers takes longer to start than this
+    for a, b in zip(*compiled_and_plain(stir(model()), pictures(4), "inductor"), strict=True):
+        assert (a - b).abs().max() <= 1e-4 * a.abs().max().clamp_min(1e-6)
 
 
 def test_paper_network_has_the_papers_weights():

@@ -1,0 +1,122 @@
+"""Peak resident memory of a training, a process of its own for each preset.
+
+    python benchmarks/training_memory.py [--presets demo gtzan] [--steps 20] [--out nbs/results/training_memory.csv]
+
+The windows are random numbers of the real size, float16, mapped from a file as the cache of `mel_windows` maps them, and
+read once, as it reads them; `demo` gets the 480 of the book's made corpus, the others GTZAN's 6,000; 80 % to learn
+from, 10 % to choose by. `musevae.training.train` runs as it is: initialisation, evaluation and checkpoint at step 0, then
+steps (of `demo` more than an epoch, so that a second evaluation is among them), a Ctrl-C and the checkpoint it makes.
+Peaks are the kernel's VmHWM (Linux), in GB of 10⁹ bytes: libraries and mapped pages count. Each column says how far the
+peak had come when that stage was over.
+"""
+import argparse
+import csv
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+WINDOWS = {"demo": 480}  # GTZAN's otherwise
+
+
+def peak():
+    "Most memory this process has had resident so far, GB (10⁹ bytes)."
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e9
+
+
+def cpu():
+    "The processor's name, where the system tells it."
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+
+
+def windows_on_disk(path, n, shape):
+    "Random windows in a file, written a few at a time."
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    x = np.lib.format.open_memmap(path, "w+", np.float16, (n, *shape))
+    for i in range(0, n, 256):
+        x[i : i + 256] = rng.random((min(256, n - i), *shape), np.float32)
+    x.flush()
+
+
+def train_once(name, path, steps):
+    "Train in this process; prints a JSON object with the peak by each stage."
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    from musevae import training
+    from musevae.mel import MelSpec, WindowSet
+
+    stages = {"import": peak()}
+    x = np.load(path, mmap_mode="r")
+    for i in range(0, len(x), 256):
+        x[i : i + 256].view(np.uint16).max()
+    n, tenth = len(x), len(x) // 10
+    table = pd.DataFrame(dict(track=np.arange(n) // 6, window=np.arange(n) % 6, genre="none", artist=pd.NA, path="none"))
+    table["split"] = np.repeat(["train", "valid", "test"], [n - 2 * tenth, tenth, tenth])
+    windows = WindowSet(x, np.zeros(n, np.float32), table, MelSpec(), "random")
+    stages["windows"] = peak()
+    rate_of, evaluate, taken = training.learning_rate, training.evaluate_windows, []
+
+    def step(*args):
+        stages.setdefault("evaluation", peak())  # at step 0
+        taken.append(args)
+        if len(taken) == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return rate_of(*args)
+
+    def evaluation(*args, **options):
+        stages.setdefault("initialise", peak())
+        return evaluate(*args, **options)
+
+    training.learning_rate, training.evaluate_windows = step, evaluation
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            training.train(windows, Path(folder) / "run", preset=name, epochs=None if steps else 1, progress=False)
+        except KeyboardInterrupt:
+            pass
+    stages["training"] = peak()
+    print(json.dumps(dict(stages=stages, steps=len(taken), threads=torch.get_num_threads(), torch=torch.__version__)))
+
+
+def main():
+    "Measure each preset in a process of its own; print and write the table."
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="+", default=["demo", "gtzan"])
+    parser.add_argument("--steps", type=int, default=20, help="Ctrl-C after so many; 0: one whole epoch")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        return train_once(*args.child, args.steps)
+    from musevae.mel import MelSpec
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.presets:
+            path = Path(folder) / "x.npy"
+            n = WINDOWS.get(name, 6000)
+            windows_on_disk(path, n, MelSpec().shape)
+            command = [sys.executable, __file__, "--child", name, str(path), "--steps", str(args.steps)]
+            told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            stages = {f"{stage} GB": round(gb, 2) for stage, gb in told["stages"].items()}
+            rows.append(dict(preset=name, windows=n, steps=told["steps"], **stages, threads=told["threads"],
+                             torch=told["torch"], cpu=cpu(), date=datetime.date.today().isoformat()))
+            print(json.dumps(rows[-1]), flush=True)
+    if args.out:
+        with args.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
