@@ -1,23 +1,43 @@
 """Training speed: windows per second of a full step, side by side in one run, and what each step is made of.
 
-    python benchmarks/training_speed.py [--rounds 5] [--batch 32] [--device cpu]
+    python benchmarks/training_speed.py [--rounds 5] [--batch 32] [--device cpu] [--out nbs/results/training_speed.csv]
 
 Rows take turns, round by round, so that a noisy machine disturbs all of them alike; each figure is the median over
-rounds. `of matmul` is the step's multiply-add rate over that of a 2048 × 2048 float32 matrix product, measured in the
-same rounds. `loader` is the share of the step spent on choosing, gathering and widening the batch and drawing its noise.
+rounds. `of_matmul` is the step's multiply-add rate over that of a 2048 × 2048 float32 matrix product (in TF32 for the
+variant of that name), measured in the same rounds. `loader` is the share of the step spent on choosing, gathering and
+widening the batch and drawing its noise. Variants change one thing each: `tf32` the matrix products' precision, `bf16` the
+networks' (autocast), `compile` the execution (torch.compile); on a GPU all are measured.
 """
 import argparse
-import resource
+import contextlib
+import copy
+import os
 import statistics
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
 from musevae.elbo import calibrated_scale, elbo
 from musevae.mel import MelSpec
-from musevae.training import batch_of, noise_of, preset
+from musevae.training import _average, batch_of, noise_of, preset
 from musevae.vae import ConvVAE
+
+VARIANTS = ["float32", "tf32", "bf16", "compile"]
+
+
+@contextlib.contextmanager
+def precision(variant):
+    "The arithmetic of a variant, for as long as it is measured."
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if variant == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def now(device):
@@ -30,10 +50,13 @@ def now(device):
 class Step:
     "One training step of a preset, as `musevae.training.fit` takes it."
 
-    def __init__(self, name, latent_dim, x, batch, device):
+    def __init__(self, name, latent_dim, variant, x, batch, device):
         torch.manual_seed(0)
+        self.variant = variant
         self.chosen, self.x, self.batch, self.device, self.n = preset(name, latent_dim=latent_dim), x, batch, device, 0
         self.vae = ConvVAE(self.chosen.vae, MelSpec()).initialise(x[:64].float().cpu()).to(device).train()
+        self.mean_vae = copy.deepcopy(self.vae) if self.chosen.train.average else None
+        self.model = torch.compile(self.vae) if variant == "compile" else self.vae
         self.optimizer = torch.optim.AdamW(self.vae.parameters(), 1e-4)
 
     def load(self):
@@ -42,7 +65,8 @@ class Step:
         return self.x[rows].float(), noise_of(self.n, (len(rows), self.chosen.vae.latent_dim), 0, self.device)
 
     def learn(self, x, eps):
-        x_hat, mean, std = self.vae(x, eps)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.variant == "bf16"):
+            x_hat, mean, std = self.model(x, eps)
         q = torch.distributions.Normal(mean, std, validate_args=False)
         loss = elbo(x, x_hat, q, likelihood=self.vae.likelihood, scale=self.vae.scale).loss() / x[0].numel()
         self.optimizer.zero_grad(set_to_none=True)
@@ -50,6 +74,8 @@ class Step:
         torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 0.5)
         self.optimizer.step()
         self.vae.calibrate(calibrated_scale(x, x_hat.detach(), likelihood=self.vae.likelihood), momentum=0.05)
+        if self.mean_vae is not None:
+            _average(self.mean_vae, self.vae, self.chosen.train.average)
 
     def flops(self):
         "Operations of a step: two a multiply-add, three passes (forward, and backward to inputs and to weights)."
@@ -68,42 +94,58 @@ class Step:
 
 
 def main():
-    "Measure and print the table."
+    "Measure, print and store the table."
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--latent-dims", type=int, nargs="+", default=[512, 1024])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: float32 on a CPU, all on a GPU")
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     device = torch.device(args.device)
+    variants = args.variants or (["float32"] if device.type == "cpu" else VARIANTS)
     x = torch.rand(512, 1, *MelSpec().shape, generator=torch.Generator().manual_seed(0)).half().to(device)
     a = torch.randn(2048, 2048, device=device)
-    rows = [(name, d) for d in (512, 1024) for name in ("demo", "gtzan", "paper")]
+    rows = [(name, d, v) for v in variants for d in args.latent_dims for name in ("demo", "gtzan", "paper")]
     steps = {row: Step(*row, x, args.batch, device) for row in rows}
     flops = {row: step.flops() for row, step in steps.items()}
-    times = {row: [] for row in rows}
-    loads, matmul = {row: [] for row in rows}, []
-    for _ in range(args.rounds + 1):  # the first round warms up
-        t = now(device)
-        for _ in range(4):
-            a @ a
-        matmul.append(4 * 2 * 2048**3 / (now(device) - t))
+    times, loads, matmul = ({row: [] for row in rows} for _ in range(3))
+    for turn in range(args.rounds + 1):
         for row, step in steps.items():
-            t = now(device)
-            given = step.load()
-            loaded = now(device)
-            step.learn(*given)
-            times[row].append(now(device) - t)
-            loads[row].append((loaded - t) / times[row][-1])
-    rate = statistics.median(matmul[1:])
-    print(f"{device}, {torch.get_num_threads()} threads, batch {args.batch}; matmul {rate / 1e9:.0f} GFLOP/s")
-    print(f"{'preset':>8} {'d':>5} {'windows/s':>10} {'times paper':>12} {'of matmul':>10} {'loader':>8} {'million weights':>16}")
-    for name, d in rows:
-        seconds = statistics.median(times[name, d][1:])
-        ratio = statistics.median(p / s for p, s in zip(times["paper", d][1:], times[name, d][1:], strict=True))
-        weights = sum(p.numel() for p in steps[name, d].vae.parameters()) / 1e6
-        print(f"{name:>8} {d:>5} {args.batch / seconds:>10.1f} {ratio:>12.1f} {flops[name, d] / seconds / rate:>10.2f} "
-              f"{statistics.median(loads[name, d][1:]):>8.1%} {weights:>16.1f}")
-    print(f"peak resident memory of this whole run: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+            with precision(row[2]):
+                t = now(device)
+                for _ in range(4):
+                    a @ a
+                rate = 4 * 2 * 2048**3 / (now(device) - t)
+                t = now(device)
+                given = step.load()
+                loaded = now(device)
+                step.learn(*given)
+                took = now(device) - t
+            if turn:  # the first round warms up
+                for kept, value in ((matmul, rate), (times, took), (loads, (loaded - t) / took)):
+                    kept[row].append(value)
+    median = statistics.median
+    table = []
+    for name, d, variant in rows:
+        row = (name, d, variant)
+        seconds, rate = median(times[row]), median(matmul[row])
+        pairs = zip(times["paper", d, variant], times[row], strict=True)
+        table.append(dict(
+            preset=name, latent_dim=d, variant=variant, windows_per_s=round(args.batch / seconds, 1),
+            times_paper=round(median(p / s for p, s in pairs), 1), of_matmul=round(flops[row] / seconds / rate, 2),
+            loader=round(median(loads[row]), 4),
+            million_weights=round(sum(p.numel() for p in steps[row].vae.parameters()) / 1e6, 1),
+            minutes_50_epochs_of_6000=round(50 * 6000 / args.batch * seconds / 60, 1), matmul_gflops=round(rate / 1e9)))
+    about = dict(batch=args.batch, rounds=args.rounds, device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+                 threads=torch.get_num_threads(), load=round(os.getloadavg()[0], 1), torch=torch.__version__,
+                 date=datetime.now(UTC).strftime("%Y-%m-%d"))
+    table = pd.DataFrame(table)
+    print(about)
+    print(table.to_string(index=False))
+    if args.out:
+        table.assign(**about).to_csv(args.out, index=False)
 
 
 if __name__ == "__main__":

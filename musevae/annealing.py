@@ -8,6 +8,7 @@ __all__ = ['constant', 'linear', 'sigmoid', 'cosine', 'cyclical', 'SCHEDULES', '
 
 # %% ../nbs/06_annealing.ipynb #e5e0da9c
 import math
+import numbers
 from dataclasses import asdict, dataclass
 
 import torch
@@ -21,7 +22,7 @@ def _require(ok, name, expected, got):
 # %% ../nbs/06_annealing.ipynb #71e206d7
 def _number(value, least=-math.inf):
     """Whether `value` is a finite real number, `least` or more."""
-    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     return real and math.isfinite(value) and value >= least
 
 # %% ../nbs/06_annealing.ipynb #5a8035c4
@@ -65,7 +66,7 @@ class Linear:
         "β at `step` ≥ 0, whole or fractional."
         _require(_number(step, 0), "step", "a finite number ≥ 0", step)
         s = self.shape(min(step / self.steps, 1.0))
-        return (1 - s) * self.start + s * self.end
+        return float((1 - s) * self.start + s * self.end)
 
     to_dict = Constant.to_dict
 
@@ -112,7 +113,7 @@ class Cyclical(Linear):
         _require(_number(step, 0), "step", "a finite number ≥ 0", step)
         place = step * self.cycles / self.steps
         s = 1.0 if place >= self.cycles else min(place % 1.0 / self.ramp, 1.0)
-        return (1 - s) * self.start + s * self.end
+        return float((1 - s) * self.start + s * self.end)
 
 # %% ../nbs/06_annealing.ipynb #c9fdaadc
 constant, linear, sigmoid, cosine, cyclical = Constant, Linear, Sigmoid, Cosine, Cyclical
@@ -153,7 +154,7 @@ def target_rate(
     gain: float = 0.02,  # g > 0: change of log β per step and per 100 % of error
     bounds=(1e-4, 1e4),  # β stays in here, 0 < least ≤ most
 ) -> float:
-    "β for the next step, β·exp(g·(rate − target)/target): up while the rate is too high, down while too low."
+    "β for the next step, β·exp(g·clip((rate − target)/target, −1, 1)): up while the rate is too high, down while too low."
     _require(_number(beta) and beta > 0, "beta", "a finite number > 0", beta)
     _require(_number(rate, 0), "rate", "a finite number of nats ≥ 0", rate)
     _require(_number(target) and target > 0, "target", "a finite number of nats > 0", target)

@@ -104,6 +104,8 @@ def _moments(posterior):
     if not isinstance(base, Normal):
         got = type(posterior).__name__
         raise ValueError(f"posterior: expected torch.distributions.Normal, or Independent of it, got {got}")
+    if base.mean.ndim < 2:
+        raise ValueError(f"posterior: expected shape (batch, d), got {tuple(base.mean.shape)}")
     return _wide(base.mean).flatten(1), _wide(base.stddev).flatten(1)
 
 # %% ../nbs/05_elbo.ipynb #b6953d64
@@ -140,8 +142,14 @@ def elbo(
     likelihood="gaussian",  # "gaussian" or "laplace", on every bin
     scale,  # its scale, in units of x: a number, `()`, or one a band `(n_mels,)`
 ) -> ELBO:
-    "Distortion and rate of a batch, in nats per window; one sample of z makes `.nats` an unbiased estimate."
-    kl = kl_to_standard_normal(posterior).mean(0)
+    """Distortion and rate of a batch, in nats per window; one sample of z makes `.nats` an unbiased estimate.
+
+    ValueError for shapes that do not fit, an unknown likelihood, a scale ≤ 0, or a posterior that is not Gaussian.
+    """
+    kl = kl_to_standard_normal(posterior)
+    if len(kl) != len(x):
+        raise ValueError(f"posterior: expected one row a window, ({len(x)}, d), got {tuple(kl.shape)}")
+    kl = kl.mean(0)
     return ELBO(_nll(likelihood)(x, x_hat, scale).mean(), kl.sum(), kl)
 
 # %% ../nbs/05_elbo.ipynb #d0758078

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from .annealing import schedule
 from .corpus import home, split_clips
 from .elbo import calibrated_scale, elbo
-from .mel import MelError, MelSpec, WindowSet, mel_windows
+from .mel import MelError, MelSpec, WindowSet, mel_clips, mel_windows
 from .vae import ConvVAE, VAEConfig
 
 # %% ../nbs/07_training.ipynb #ebbfcf7b
@@ -44,9 +44,11 @@ class TrainConfig:
     average: float = 0.99  # the model kept is a running average of the weights with this memory; 0: the last weights
     anneal: str = "constant"  # β over time: a name in musevae.annealing.SCHEDULES
     anneal_epochs: float = 50.0  # its length
+    beta: float = 1.0  # β at its end; 1 is the ELBO
     free_bits: float = 0.0  # nats per unit that cost nothing
     scale: float | None = None  # a fixed noise scale, in units of x; None: calibrated as training goes
     clamp: bool = False  # clamp x̂ to [0, 1] inside the loss, as the paper's code does
+    crops: bool = False  # cut each training window anew at a random place of its clip, at every step
     checkpoint_epochs: int = 1  # epochs from checkpoint to checkpoint
     mixed_precision: str = "no"  # or "bf16": the networks in bfloat16, on hardware that has it
     compile: bool = False  # torch.compile the model
@@ -54,10 +56,16 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("epochs", "batch_size", "checkpoint_epochs"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"TrainConfig.{name}: expected a whole number ≥ 1, got {value!r}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"TrainConfig.learning_rate: expected a number > 0, got {self.learning_rate!r}")
+        for name in ("learning_rate", "clip_norm", "anneal_epochs", *(("scale",) if self.scale is not None else ())):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"TrainConfig.{name}: expected a number > 0, got {getattr(self, name)!r}")
+        for name in ("warmup_steps", "weight_decay", "free_bits", "beta"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"TrainConfig.{name}: expected a number ≥ 0, got {getattr(self, name)!r}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"TrainConfig.average: expected 0 ≤ average < 1, got {self.average!r}")
         if self.mixed_precision not in ("no", "bf16"):
             raise ValueError(f"TrainConfig.mixed_precision: expected no or bf16, got {self.mixed_precision!r}")
         schedule(self.anneal, 1.0)
@@ -78,7 +86,8 @@ PRESETS = {
     "paper": Preset(_PAPER, TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, average=0.0, anneal="linear")),
     "code": Preset(  # mean |x − x̂| + 5e-4 · KL over 27,648 bins is a Laplace likelihood of scale 13.8: chapter 5
         replace(_PAPER, output="decibel", likelihood="laplace"),
-        TrainConfig(200, 64, 1e-4, 1000, 0.0, math.inf, 0.0, "linear", 30.0, scale=5e-4 * 128 * 216, clamp=True),
+        TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, warmup_steps=1000, weight_decay=0.0, clip_norm=math.inf,
+                    average=0.0, anneal="linear", anneal_epochs=30.0, scale=5e-4 * 128 * 216, clamp=True),
     ),
     "linear": Preset(VAEConfig(filter_blocks=0), TrainConfig(epochs=1)),  # the closed form, nothing trained but variances
 }
@@ -240,20 +249,25 @@ def _average(mean, vae, memory):
             kept.lerp_(new, 1 - memory)
 
 # %% ../nbs/07_training.ipynb #efae9491
-def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, names=None, tensorboard=False):
+def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, names=None, tensorboard=False,
+        crops=None):
     """Train `vae` in place on windows `x (n, 1, n_mels, frames)`, judge it on `x_valid`, keep the best under `out`.
 
-    `names(rows)` tells whose windows the rows are, for error messages. Returns one row of metrics an evaluation; raises
+    `names(rows)` tells whose windows the rows are, for error messages; `crops(rows, step)` cuts other windows of their
+    clips, `(rows, 1, n_mels, frames)`, to be learnt from instead. Returns one row of metrics an evaluation; raises
     `FloatingPointError` naming step and windows if the loss is not finite, `KeyboardInterrupt` after saving on Ctrl-C.
     """
     if not (len(x) and len(x_valid)):
         raise ValueError(f"x, x_valid: expected at least one window in each, got {len(x)} and {len(x_valid)}")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
     accelerator = _accelerator(config, out, tensorboard)
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     x, x_valid, x_seen = x.to(device), x_valid.to(device), x[:: -(-len(x) // len(x_valid))].to(device)
     per_epoch = -(-len(x) // config.batch_size)
     steps, bins = config.epochs * per_epoch, x[0].numel()
-    beta_of = schedule(config.anneal, config.anneal_epochs * per_epoch)
+    ends = dict(beta=config.beta) if config.anneal == "constant" else dict(end=config.beta)
+    beta_of = schedule(config.anneal, config.anneal_epochs * per_epoch, **ends)
     optimizer = torch.optim.AdamW(vae.to(device).parameters(), 1.0, (0.9, 0.95), weight_decay=config.weight_decay)
     mean_vae = copy.deepcopy(vae) if config.average else vae  # the one that is judged and kept
     models = dict(model=vae, average=mean_vae) if config.average else dict(model=vae)
@@ -269,6 +283,10 @@ def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, na
     with _interruptible() as stop, _logged(accelerator, rows) as log, bar:
         while step <= steps:
             done = step == steps or stop.is_set()
+            if (done or step % check == 0 or step % per_epoch == 0) and (first := bad.item()) < math.inf:
+                rows_of = batch_of(int(first), len(x), config.batch_size, seed)
+                whose = ", ".join(names(rows_of)) if names else f"rows {rows_of.tolist()}"
+                raise FloatingPointError(f"loss at step {int(first)}: expected a finite number, got none; batch: {whose}")
             if step % per_epoch == 0 and step // per_epoch >= len(rows):  # an epoch's border, not yet judged
                 speed = (step - since) * len(x) / per_epoch / max(1e-9, time.perf_counter() - clock)
                 row = dict(epoch=step // per_epoch, step=step, beta=beta_of(step), windows_per_second=round(speed, 1))
@@ -287,8 +305,9 @@ def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, na
                 _write_metrics(out, rows)
             if done:
                 break
-            mine = batch_of(step, len(x), config.batch_size, seed).tensor_split(world)[rank]
-            batch = x[mine.to(device)].float()
+            rows_of = batch_of(step, len(x), config.batch_size, seed)
+            mine = rows_of.tensor_split(world)[rank] if len(rows_of) >= world else rows_of
+            batch = crops(mine, step).to(device) if crops else x[mine.to(device)].float()
             eps = noise_of(step * world + rank, (len(batch), vae.config.latent_dim), seed, device)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, config)
@@ -312,10 +331,6 @@ def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, na
             bad = torch.minimum(bad, torch.where(loss.isfinite(), math.inf, float(step)))
             step += 1
             bar.update()
-            if step % check == 0 and (first := bad.item()) < math.inf:
-                rows_of = batch_of(int(first), len(x), config.batch_size, seed)
-                whose = ", ".join(names(rows_of)) if names else f"rows {rows_of.tolist()}"
-                raise FloatingPointError(f"loss at step {int(first)}: expected a finite number, got none; batch: {whose}")
     if stop.is_set() and step < steps:
         raise KeyboardInterrupt(f"stopped at step {step} of {steps} and saved: resume to go on")
     return pd.DataFrame(rows)
@@ -410,20 +425,33 @@ def _parts(windows):
             raise ValueError(f"data: expected finite numbers, got others in {len(bad)} of {len(part)} {name} windows: {whose}")
     return parts
 
+# %% ../nbs/07_training.ipynb #91be77c0
+def _crops(corpus, windows, seed, progress):
+    "`crops(rows, step)` for `fit`: a window at a random place of the clip of each row, a function of seed, step and rows."
+    clips = mel_clips(corpus[corpus["track"].isin(windows.table["track"])], windows.spec, progress=progress)
+    clip_of = pd.Index(clips.table["track"]).get_indexer(windows.table["track"])
+    return lambda rows, step: clips.crops(clip_of[rows.numpy()], seed=[seed, step, int(rows[0])])[0]
+
 # %% ../nbs/07_training.ipynb #bbecb30e
 def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress=True, tensorboard=False, **changes):
     """Train a preset on a corpus (a table of clips, or a `WindowSet`) into the folder `out`; returns the `Run`.
 
     A corpus without splits is split by clip. `changes` are fields of `VAEConfig` or `TrainConfig`, such as
-    `latent_dim=64` or `epochs=10`. `resume=True` goes on where a killed or stopped run left off;
-    `tensorboard=True` also writes the metrics for TensorBoard, into `out/tensorboard`.
+    `latent_dim=64` or `epochs=10`. `seed` draws split, weights, order and noise. `out` must hold no run, unless
+    `resume=True`, which goes on where a killed or stopped run left off. `tensorboard=True` also writes the metrics for
+    TensorBoard, into `out/tensorboard`. Raises ValueError for data or settings that cannot be used, `FloatingPointError`
+    where the loss is not finite, and `KeyboardInterrupt` on Ctrl-C, once the run is saved.
     """
     import musevae
 
     chosen = _configured(preset, changes)
     out = Path(out)
-    _accelerator(chosen.train, out, tensorboard)  # refuses at once what this machine cannot do
+    accelerator = _accelerator(chosen.train, out, tensorboard)  # refuses at once what this machine cannot do
     if isinstance(data, WindowSet):
+        if spec is not None:
+            spec.check(data.spec.fingerprint, "data")
+        if chosen.train.crops:
+            raise ValueError("TrainConfig.crops: expected a table of clips to cut them from, got a WindowSet")
         windows, corpus = data, data.table.drop_duplicates("track")
     else:
         corpus = data if "split" in data and data["split"].notna().any() else split_clips(data, seed=seed)
@@ -433,17 +461,20 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
                  mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
                  windows={name: len(part) for name, part in parts.items()},
                  versions=dict(musevae=musevae.__version__, torch=torch.__version__))
-    _prepare(out, about, resume)
-    corpus.to_csv(out / "corpus.csv", index=False)
+    if accelerator.is_main_process:
+        _prepare(out, about, resume)
+        corpus.to_csv(out / "corpus.csv", index=False)
+    accelerator.wait_for_everyone()
     torch.manual_seed(seed)
     vae = ConvVAE(chosen.vae, windows.spec)
     x, x_valid = (torch.from_numpy(parts[n].x[:]).unsqueeze(1) for n in ("train", "valid"))
     vae.initialise(x)
     if chosen.train.scale is not None:
-        vae.calibrate(torch.tensor(chosen.train.scale))
-
+        vae.calibrate(chosen.train.scale)
+    crops = _crops(corpus, parts["train"], seed, progress) if chosen.train.crops else None
     fit(vae, x, x_valid, chosen.train, out, seed=seed, resume=resume, progress=progress,
-        names=lambda rows: _names(parts["train"], rows.tolist()), tensorboard=tensorboard)
+        names=lambda rows: _names(parts["train"], rows.tolist()), tensorboard=tensorboard, crops=crops)
+    accelerator.wait_for_everyone()
     return load_run(out)
 
 # %% ../nbs/07_training.ipynb #b990b9ec

@@ -234,7 +234,7 @@ class ConvVAE(nn.Module):
     @torch.no_grad()
     def calibrate(self, scale, momentum=1.0):
         "Move the noise scale towards `scale`, the optimum of some batch, by the fraction `momentum` (in log)."
-        self.log_scale.lerp_(scale.to(self.log_scale).log(), momentum)
+        self.log_scale.lerp_(torch.as_tensor(scale).to(self.log_scale).log(), momentum)
 
     def _check(self, x):
         if x.ndim != 4 or tuple(x.shape[1:]) != (1, *self.spec.shape):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import librosa
 import numpy as np
@@ -16,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musevae import mel
+from musevae.files import ChangedError, examine
 from musevae.mel import MelError, MelSpec, WindowSet, corpus_key, kl_nnls, mel_clips, mel_filterbank, mel_windows
 
 SPEC = MelSpec()
@@ -170,6 +173,33 @@ def test_forward_is_differentiable():
     assert torch.isfinite(zero.grad).all()
 
 
+def test_inference_mode_and_gradients_do_not_disturb_each_other():
+    y = torch.from_numpy(signal("noise", 0, 0.3)).float()
+    mel._tools.cache_clear()
+    mel._rooms.__dict__.clear()
+    with torch.inference_mode():
+        first, ref_db = SPEC.forward(y)
+        SPEC.stft_magnitude(first, ref_db, iterations=2)
+    assert torch.equal(SPEC.forward(y)[0], first)
+    y.requires_grad_()
+    x, ref_db = SPEC.forward(y)
+    x.sum().backward()
+    assert torch.allclose(x, first, atol=1e-5) and y.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert torch.equal(SPEC.forward(y)[0], first)
+    with torch.inference_mode():
+        assert torch.equal(SPEC.forward(y.detach())[0], first)
+
+
+@pytest.mark.parametrize("spec", [MelSpec(), MelSpec(n_fft=1024, hop=300, n_mels=40), MelSpec(seconds=1.3, hop=256)])
+def test_threads_do_not_share_their_frames(spec):
+    sounds = [torch.from_numpy(signal("noise", seed, 0.3, samples=spec.samples)).float() for seed in range(12)]
+    wanted = [spec.forward(y)[0] for y in sounds]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(3):
+            assert all(map(torch.equal, pool.map(lambda y: spec.forward(y)[0], sounds), wanted))
+
+
 def test_autocast_changes_nothing():
     y = torch.from_numpy(signal("noise", 2, 0.3, SHORT.samples, np.float32))
     plain = SHORT.forward(y)[0]
@@ -208,10 +238,23 @@ def test_bad_clips_specs_and_pictures_are_refused():
         SPEC.windows(np.zeros(100, np.float32))
     with pytest.raises(ValueError, match=r"mono .*, got shape \(9, 2\)"):
         SPEC.windows(np.zeros((9, 2), np.float32))
-    with pytest.raises(ValueError, match="hop: expected a positive number, got 0"):
+    with pytest.raises(ValueError, match="hop: expected a positive whole number, got 0"):
         MelSpec(hop=0)
-    with pytest.raises(ValueError, match="'slaney' or 'htk', got 'bark'"):
-        MelSpec(scale="bark")
+    for make in (lambda s: MelSpec(scale=s), lambda s: mel.hz_to_mel(440, s), lambda s: mel.mel_to_hz(9, s),
+                 lambda s: mel_filterbank(22050, 2048, 128, s)):
+        with pytest.raises(ValueError, match="scale: expected 'slaney' or 'htk', got 'HTK'"):
+            make("HTK")
+    for field, value, message in (
+        ("n_fft", 255, "even number, got 255"), ("hop", 512.0, "whole number, got 512.0"), ("hop", "512", "got '512'"),
+        ("seconds", float("inf"), "positive number, got inf"), ("seconds", 1e-6, "at least one sample, got 1e-06"),
+        ("floor_db", float("nan"), "finite number, got nan"), ("n_mels", True, "whole number, got True"),
+    ):
+        with pytest.raises(MelError, match=f"MelSpec.{field}: expected .*{message}"):
+            MelSpec(**{field: value})
+    with pytest.raises(MelError, match="at least one picture"):
+        SPEC.power(torch.zeros(0, 1, 128, 9), torch.zeros(0))
+    with pytest.raises(MelError, match="finite numbers, got NaN"):
+        SPEC.power(torch.full((1, 1, 128, 9), torch.nan), torch.zeros(1))
     with pytest.raises(ValueError, match="got also colour"):
         MelSpec.from_dict(dict(colour=1))
     with pytest.raises(ValueError, match=r"\(batch, 1, 128, frames\), got \(1, 64, 216\)"):
@@ -260,6 +303,21 @@ def test_nnls_never_climbs_and_agrees_with_the_textbook_update():
     assert torch.allclose(kl_nnls(mel_power, SPEC, iterations=2)[:, used], step[:, used])
 
 
+def test_the_inverse_of_a_window_is_its_own():
+    loud, soft = (torch.from_numpy(signal("chirp", s, g)).float() for s, g in ((1, 0.9), (2, 1e-3)))
+    x, ref_db = SPEC.forward(torch.stack([loud, soft]))
+    both = SPEC.stft_magnitude(x, ref_db, iterations=20)
+    for i in range(2):
+        alone = SPEC.stft_magnitude(x[i : i + 1], ref_db[i : i + 1], iterations=20)[0]
+        assert torch.allclose(both[i], alone, rtol=1e-3, atol=1e-6 * alone.max())
+
+
+def test_one_band_has_an_inverse():
+    spec = MelSpec(n_mels=1, seconds=0.2)
+    x, ref_db = spec.forward(torch.from_numpy(signal("noise", 0, 0.3, samples=spec.samples)))
+    assert spec.stft_magnitude(x, ref_db).isfinite().all()
+
+
 def test_stft_magnitude_round_trip():
     y = torch.from_numpy(np.stack([signal(k, 1, 0.2, dtype=np.float32) for k in ("noise", "chirp")]))
     x, ref_db = SPEC.forward(y)
@@ -274,6 +332,11 @@ def test_stft_magnitude_round_trip():
 # The cache
 
 
+def sha256_of(path):
+    "As a scan counts: of the decoded samples."
+    return examine(dict(path=str(path), track=path.stem, genre="jazz"))["sha256"]
+
+
 @pytest.fixture
 def corpus(tmp_path):
     rows = []
@@ -281,7 +344,7 @@ def corpus(tmp_path):
         path = tmp_path / f"clip.{i:05d}.wav"
         y = signal("noise" if i % 2 else "tone", i, 0.3, samples=int(SHORT.samples * (2.5 + i)))
         sf.write(path, y, SHORT.sample_rate, subtype="PCM_16")
-        rows.append(dict(track=path.stem, genre="jazz", path=str(path), sha256=f"{i:064x}", split="train"))
+        rows.append(dict(track=path.stem, genre="jazz", path=str(path), sha256=sha256_of(path), split="train"))
     return pd.DataFrame(rows)
 
 
@@ -323,12 +386,19 @@ def test_the_cache_is_read_not_made_again(corpus, tmp_path, monkeypatch):
 
 
 def test_any_change_makes_a_new_cache(corpus, tmp_path):
-    changed = corpus.assign(sha256=["f" * 64, *corpus.sha256[1:]])
+    before = corpus.copy()
+    build(before, tmp_path / "cache")
+    first = Path(corpus.path[0])
+    sf.write(first, signal("tone", 99, 0.3, samples=3 * SHORT.samples), SHORT.sample_rate, subtype="PCM_16")
+    changed = corpus.assign(sha256=[sha256_of(first), *corpus.sha256[1:]])
     keys = {corpus_key(c, s) for c in (corpus, changed, corpus[::-1], corpus[:4]) for s in (SHORT, SPEC)}
     assert len(keys | {corpus_key(corpus, SHORT, "clips")}) == 9
-    build(corpus, tmp_path / "cache")
     build(changed, tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(build(before, tmp_path / "cache")) == 20  # the clips are gone, their pictures are not
+    with pytest.raises(ChangedError, match="clip.00000.wav: expected samples with sha256 .* scan it again"):
+        build(before, tmp_path / "elsewhere")
+    assert not list((tmp_path / "elsewhere").glob("mel-*[0-9a-f]/meta.json"))
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "fingerprint", "key"])
@@ -354,6 +424,7 @@ def test_bad_clips_are_named_and_left_out(corpus, tmp_path):
     (tmp_path / "text.wav").write_text("not audio")
     sf.write(tmp_path / "short.wav", np.zeros(100), SHORT.sample_rate)
     more = [dict(track=n, genre="jazz", path=str(tmp_path / f"{n}.wav"), sha256=n) for n in ("text", "short")]
+    more[1]["sha256"] = sha256_of(tmp_path / "short.wav")
     mixed = pd.concat([pd.DataFrame(more), corpus], ignore_index=True)
     for _ in range(2):  # made, then read
         with warnings.catch_warnings(record=True) as caught:
@@ -377,12 +448,13 @@ def test_a_killed_run_leaves_no_cache_and_is_resumed(tmp_path):
     for i in range(70):
         path = tmp_path / f"clip.{i:05d}.wav"
         sf.write(path, signal("noise", i, 0.3, samples=spec.samples), spec.sample_rate)
-        rows.append(dict(track=path.stem, genre="rock", path=str(path), sha256=f"{i:064x}"))
+        rows.append(dict(track=path.stem, genre="rock", path=str(path), sha256=sha256_of(path)))
     corpus, cache = pd.DataFrame(rows), tmp_path / "cache"
     corpus.to_csv(tmp_path / "corpus.csv", index=False)
     script = f"""
         import os, pandas as pd
         from musevae import mel
+from musevae.files import ChangedError, examine
         real = mel.read_audio
         def read(path, **options):
             if "00066" in path:

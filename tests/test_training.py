@@ -3,20 +3,24 @@ import json
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile as sf
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from musevae import training
+from musevae.corpus import load_corpus
 from musevae.elbo import elbo
 from musevae.mel import MelSpec, WindowSet
 from musevae.training import PRESETS, TrainConfig, batch_of, fit, learning_rate, load_run, noise_of, preset, train
@@ -356,3 +360,88 @@ def test_the_demo_runs_key_covers_every_module_that_makes_it():
         seen |= ahead
         ahead = set().union(*map(imports, ahead)) - seen
     assert seen - {"corpus", "files", "mel"} == set(training._MAKERS)
+
+
+@pytest.mark.parametrize(("field", "value", "message"), [
+    ("anneal_epochs", 0, "a number > 0, got 0"),
+    ("scale", -1.0, "a number > 0, got -1.0"),
+    ("clip_norm", 0.0, "a number > 0, got 0.0"),
+    ("average", 1.0, "average < 1, got 1.0"),
+    ("free_bits", -0.1, "a number ≥ 0, got -0.1"),
+    ("beta", -1, "a number ≥ 0, got -1"),
+    ("epochs", True, "whole number ≥ 1, got True"),
+])
+def test_settings_that_cannot_be_meant(field, value, message):
+    with pytest.raises(ValueError, match=f"TrainConfig.{field}: expected .*{message}"):
+        TrainConfig(**{field: value})
+
+
+def test_beta_is_the_end_of_every_schedule(windows, tmp_path):
+    for name in ("constant", "linear"):
+        run = train(windows, tmp_path / name, seed=1, **TINY, anneal=name, anneal_epochs=2.0, beta=0.5)
+        assert run.metrics["beta"].iloc[-1] == 0.5
+    assert run.metrics["beta"].iloc[0] == 0
+
+
+@pytest.fixture
+def clips(tmp_path):
+    "A corpus of sound files on which crops differ from windows."
+    for genre in ("jazz", "rock"):
+        (tmp_path / "music" / genre).mkdir(parents=True)
+        for i in range(4):
+            rng = np.random.default_rng([i, len(genre)])
+            t = np.arange(round(22050 * 1.3)) / 22050
+            y = 0.3 * np.sin(2 * np.pi * (200 + 300 * i) * t * (1 + 0.2 * t)) + 0.01 * rng.normal(size=len(t))
+            sf.write(tmp_path / "music" / genre / f"{genre}.{i:05d}.wav", y, 22050)
+    table = load_corpus(tmp_path / "music", min_seconds=0.5, on_fault="ignore")
+    return table.assign(split=["train", "train", "valid", "test"] * 2)
+
+
+def test_crops_are_other_windows_and_resume_exactly(clips, tmp_path, monkeypatch):
+    monkeypatch.setenv("MUSEVAE_HOME", str(tmp_path / "home"))
+    spec, wanted = MelSpec(seconds=0.5), dict(TINY, batch_size=3)
+    whole = train(clips, tmp_path / "whole", spec=spec, crops=True, **wanted)
+    fixed = train(clips, tmp_path / "fixed", spec=spec, **wanted)
+    assert not whole.metrics["valid_elbo"].iloc[1:].equals(fixed.metrics["valid_elbo"].iloc[1:])
+    real = training.noise_of
+
+    def cut(step, *args):
+        if step == 4:
+            raise MemoryError
+        return real(step, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(training, "noise_of", cut)
+        train(clips, tmp_path / "cut", spec=spec, crops=True, **wanted)
+    again = train(clips, tmp_path / "cut", spec=spec, crops=True, resume=True, **wanted)
+    clock = "windows_per_second"
+    assert again.metrics.drop(columns=clock).equals(whole.metrics.drop(columns=clock))
+    with pytest.raises(ValueError, match="TrainConfig.crops: expected a table of clips"):
+        train(whole.windows(), tmp_path / "none", crops=True, **wanted)
+    with pytest.raises(ValueError, match="data: expected mel fingerprint"):
+        train(whole.windows(), tmp_path / "none", spec=MelSpec(), **wanted)
+
+
+def test_two_processes_make_one_run(clips, tmp_path):
+    "As `accelerate launch --num_processes 2` starts them; the last batch of an epoch is smaller than their number."
+    script = """
+        import pandas as pd, sys
+        from musevae.mel import MelSpec
+        from musevae.training import train
+        clips = pd.read_csv(sys.argv[1])
+        run = train(clips, sys.argv[2], spec=MelSpec(seconds=0.5), latent_dim=6, filter_blocks=1, filter_width=8,
+                    batch_size=7, epochs=2, progress=False)
+        assert len(run.metrics) == 3 and run.metrics.notna().all().all()
+    """
+    clips.to_csv(tmp_path / "clips.csv", index=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = dict(os.environ, MUSEVAE_HOME=str(tmp_path / "home"), ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1",
+                  WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "clips.csv"), str(tmp_path / "run")]
+    both = [subprocess.Popen(command, env=shared | dict(RANK=r, LOCAL_RANK=r), stderr=subprocess.PIPE, text=True) for r in "01"]
+    ends = [process.communicate(timeout=180)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], "\n".join(ends)
+    run = load_run(tmp_path / "run")
+    assert run.metrics["step"].tolist() == [0, 2, 4] and len(run.windows("train")) == 8
