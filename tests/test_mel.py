@@ -454,7 +454,6 @@ def test_a_killed_run_leaves_no_cache_and_is_resumed(tmp_path):
     script = f"""
         import os, pandas as pd
         from musevae import mel
-from musevae.files import ChangedError, examine
         real = mel.read_audio
         def read(path, **options):
             if "00066" in path:
