@@ -2,11 +2,12 @@
 
     python benchmarks/training_speed.py [--rounds 5] [--batch 32] [--device cpu] [--out nbs/results/training_speed.csv]
 
-Rows take turns, round by round, so that a noisy machine disturbs all of them alike; each figure is the median over
-rounds. `of_matmul` is the step's multiply-add rate over that of a 2048 × 2048 float32 matrix product (in TF32 for the
-variant of that name), measured in the same rounds. `loader` is the share of the step spent on choosing, gathering and
-widening the batch and drawing its noise. Variants change one thing each: `tf32` the matrix products' precision, `bf16` the
-networks' (autocast), `compile` the execution (torch.compile); on a GPU all are measured.
+Rows take turns, round by round, so that a noisy machine disturbs all of them alike; in each turn a step is taken before
+the one that counts, and each figure is the median over rounds. `of_matmul` is the step's multiply-add rate over that of a
+2048 × 2048 float32 matrix product (in TF32 for the variant of that name), measured in the same rounds. `loader` is the
+share of the step spent on choosing, gathering and widening the batch and drawing its noise. Variants change one thing each:
+`tf32` the matrix products' precision, `bf16` the networks' (autocast), `compile` the execution (torch.compile); on a GPU
+all are measured.
 """
 import argparse
 import contextlib
@@ -118,6 +119,7 @@ def main():
                 for _ in range(4):
                     a @ a
                 rate = 4 * 2 * 2048**3 / (now(device) - t)
+                step.learn(*step.load())  # memory and caches are this row's again, as in a training of its own
                 t = now(device)
                 given = step.load()
                 loaded = now(device)
