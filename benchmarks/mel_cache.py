@@ -5,12 +5,12 @@
 DATA: a folder genre/file of audio, as GTZAN or gtzan_mini. Each run is a process of its own that makes a cache of DATA's
 clips, so many times over (a hundred clips ten times are GTZAN's thousand: the files are read each time), in a folder that
 is removed afterwards. `peak_mb` is the largest resident memory of the run beyond that of the imports; the array itself is
-mapped from disk. `decode` and `mel` are processor seconds of the two steps alone, one after the other in one thread,
-`rest` is what the run needs beyond them: queues, shards, hashes, the assembly.
+mapped from disk. `decode` (with the check that the samples are those that were scanned) and `mel` are the shares
+of processor time that the two steps alone take, on every clip of DATA once, one after the other in one thread; `rest` is
+what the run needs beyond them: queues, shards, hashes, the assembly.
 """
 
 import argparse
-import csv
 import json
 import os
 import platform
@@ -41,13 +41,13 @@ def run(table, times, workers):
     clips, spec = pd.read_csv(table), MelSpec()
     torch.set_num_threads(1)
     decode = mel = 0.0
-    for path in clips.path[:: max(1, len(clips) // 20)]:
+    _window_rows(read_audio(clips.path[0]), spec)  # warms up
+    for clip in clips.itertuples():
         start = time.process_time()
-        y = read_audio(path)
+        y = read_audio(clip.path, sha256=clip.sha256)
         middle = time.process_time()
         _window_rows(y, spec)
         decode, mel = decode + middle - start, mel + time.process_time() - middle
-    each = len(clips.path[:: max(1, len(clips) // 20)])
     many = pd.concat([clips.assign(track=clips.track + f"-{i}") for i in range(times)])
     before = peak_mb()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -56,7 +56,7 @@ def run(table, times, workers):
         windows = mel_windows(many.reset_index(drop=True), spec, cache=folder, workers=workers, progress=False)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         array = windows.x.nbytes / 2**20
-    steps = dict(decode=decode / each * len(many), mel=mel / each * len(many))
+    steps = dict(decode=decode * times, mel=mel * times)
     row = dict(clips=len(many), windows=len(windows), wall_s=wall, windows_per_s=len(windows) / wall, cpu_s=cpu)
     row |= {f"{k}_share": v / cpu for k, v in steps.items()}
     return row | dict(rest_share=1 - sum(steps.values()) / cpu, peak_mb=peak_mb() - before, array_mb=array)
@@ -88,10 +88,7 @@ def main():
             rows.append({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} | about)
             print(rows[-1], flush=True)
     if options.out:
-        with open(options.out, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        pd.DataFrame(rows).to_csv(options.out, index=False)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ else the machine was doing. torchaudio and nnAudio are measured where they are i
 """
 
 import argparse
-import csv
 import importlib.metadata
 import os
 import platform
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import librosa
 import numpy as np
+import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -129,10 +129,7 @@ def main():
             )
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        with open(options.out, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        pd.DataFrame(rows).to_csv(options.out, index=False)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def _tools(spec, device, dtype):
     )
 
 # %% ../nbs/03_mel.ipynb #3714524b
-_rooms = threading.local()  # a tensor a thread uses again and again: fresh memory costs more than the arithmetic
+_rooms = threading.local()  # a tensor a thread uses again and again: fresh memory has to be fetched page by page
 
 
 def _room(shape, dtype):
