@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from .corpus import home, read_audio
@@ -105,7 +106,7 @@ class _Tools(NamedTuple):
 
     window: torch.Tensor  # (n_fft,) Hann
     bank: torch.Tensor  # (n_mels, bins)
-    blocks: list  # (first, last + 1 of 2 × bins, filterbank of sixteen bands, transposed, each row twice)
+    blocks: list  # (first bin, last + 1, filterbank of sixteen bands, transposed)
     grain: torch.Tensor  # (n_mels,) share of a frame's loudest bin below which rounding may show
     forth: torch.Tensor  # the filterbank, sparse
     back: torch.Tensor  # its transpose, sparse, each row divided by its sum
@@ -122,7 +123,7 @@ def _tools(spec, device, dtype):
     place = np.interp(np.linspace(0, spec.sample_rate / 2, bank.shape[1]), spec.mel_frequencies, range(spec.n_mels))
     below = place.astype(int).clip(0, max(0, spec.n_mels - 2))
     blocks = []
-    for rows in np.array_split(bank.repeat(2, axis=1), -(-spec.n_mels // 16)):
+    for rows in np.array_split(bank, -(-spec.n_mels // 16)):
         used = np.flatnonzero(rows.any(0)) if rows.any() else np.zeros(1, int)
         blocks.append((used[0], used[-1] + 1, rows[:, used[0] : used[-1] + 1].T))
 
@@ -130,19 +131,105 @@ def _tools(spec, device, dtype):
         return torch.from_numpy(np.ascontiguousarray(array)).to(device, dtype)
 
     back = bank.T / np.maximum(bank.sum(0), 1e-12)[:, None]
-    # Single precision may err by half a unit in the last place of the loudest bin, 6e-8 of it: is that 8e-4 dB?
+    # Single precision errs by up to 4e-8 of the loudest bin's amplitude: is that more than 8e-4 dB of the band?
     spread = (bank**2).sum(1) / np.maximum(bank.sum(1), 1e-12)
     return _Tools(
         window=torch.hann_window(spec.n_fft, dtype=torch.float64).to(device, dtype),
         bank=put(bank),
         blocks=[(first, last, put(rows)) for first, last, rows in blocks],
-        grain=put(spread * (20 / np.log(10) * 6e-8 / 8e-4) ** 2),
+        grain=put(spread * (20 / np.log(10) * 4e-8 / 8e-4) ** 2),
         forth=put(bank).to_sparse(),
         back=put(back).to_sparse(),
         area=put(np.maximum(bank.sum(1), 1e-12)[:, None]),
         below=torch.from_numpy(below).to(device),
         mix=put((place - below)[:, None]),
     )
+
+# %% ../nbs/03_mel.ipynb #e3bcb35b
+def _bands(frames, tools):
+    """Mel power `(..., n_mels)` of frames of sound `(..., n_fft)`, and `(...)` the power of the loudest band in each that
+    rounding may have touched; differentiable, on any device."""
+    spectra = torch.fft.rfft(frames * tools.window).flatten(0, -2)
+    power = spectra.real.square() + spectra.imag.square()
+    mel = torch.cat([power[:, first:last].mm(block) for first, last, block in tools.blocks], dim=1)
+    hidden = mel < power.amax(1, keepdim=True) * tools.grain
+    doubt = torch.where(hidden, mel, 0).amax(1)
+    return mel.unflatten(0, frames.shape[:-1]), doubt.unflatten(0, frames.shape[:-1])
+
+# %% ../nbs/03_mel.ipynb #9f18f6c1
+def _fade(y, starts, window, faded):
+    "The frames of `y (samples,)` that begin at `starts (n,)`, times `window`, into `faded (n, n_fft)`; around y is silence."
+    for n in range(len(starts)):
+        own, start = faded[n], starts[n]
+        if 0 <= start <= len(y) - len(window):
+            under = y[start : start + len(window)]
+            for i in range(len(window)):
+                own[i] = under[i] * window[i]
+        else:
+            for i in range(len(window)):
+                own[i] = y[start + i] * window[i] if 0 <= start + i < len(y) else 0 * window[i]
+
+
+def _sum_bands(spectra, first, place, weights, grain, mel, doubt):
+    """Mel power of Fourier frames `spectra (n, 2 × bins)`, real and imaginary parts in turn, into `mel (n, n_mels)`, and into
+    `doubt (n,)` what `_bands` calls so. Band k is `weights[place[k] : place[k + 1]]` times the power from bin `first[k]` on."""
+    bins, lanes = spectra.shape[1] // 2, 64
+    power, most = np.zeros((2, bins + lanes), spectra.dtype), np.zeros(lanes, spectra.dtype)
+    nothing = power[0, bins]  # zero, in the precision of the rest; so are those that follow
+    peak = np.zeros(2, spectra.dtype)
+    for n in range(0, len(spectra), 2):  # by twos: each weight that is fetched serves two frames
+        last = min(n + 1, len(spectra) - 1)
+        for side in range(2):
+            frame, squares = spectra[last if side else n], power[side]
+            most[:] = nothing
+            for b in range(0, bins - bins % lanes, lanes):  # in lanes, many of which the processor takes at once
+                pairs, some = frame[2 * b : 2 * (b + lanes)], squares[b : b + lanes]
+                for i in range(lanes):
+                    some[i] = pairs[2 * i] * pairs[2 * i] + pairs[2 * i + 1] * pairs[2 * i + 1]
+                for i in range(lanes):
+                    most[i] = max(most[i], some[i])
+            top = nothing
+            for b in range(bins - bins % lanes, bins):
+                squares[b] = frame[2 * b] * frame[2 * b] + frame[2 * b + 1] * frame[2 * b + 1]
+                top = max(top, squares[b])
+            for i in range(lanes):
+                top = max(top, most[i])
+            peak[side] = top
+        doubt[n] = doubt[last] = nothing
+        for k in range(len(first)):
+            own, left, right = weights[place[k] : place[k + 1]], power[0, first[k] :], power[1, first[k] :]
+            one, two = nothing, nothing
+            for i in range(len(own)):
+                one += own[i] * left[i]
+                two += own[i] * right[i]
+            mel[n, k], mel[last, k] = one, two
+            if one < peak[0] * grain[k]:
+                doubt[n] = max(doubt[n], one)
+            if two < peak[1] * grain[k]:
+                doubt[last] = max(doubt[last], two)
+
+# %% ../nbs/03_mel.ipynb #50e2b962
+@lru_cache(maxsize=16)
+def _triangles(spec, dtype):
+    "For `_sum_bands`: the first bin of each band, the place of its weights among all, and all weights; zeros fill sixteens up."
+    bank = mel_filterbank(spec.sample_rate, spec.n_fft, spec.n_mels, spec.scale)
+    used = [np.flatnonzero(row) if row.any() else np.zeros(1, int) for row in bank]
+    first = np.array([bins[0] for bins in used])
+    place = np.cumsum([0, *(-(-(bins[-1] + 1 - bins[0]) // 16) * 16 for bins in used)])
+    padded = np.pad(bank, ((0, 0), (0, 16)))
+    weights = np.concatenate([row[a : a + n] for row, a, n in zip(padded, first, np.diff(place), strict=True)])
+    return first, place, weights.astype(dtype)
+
+# %% ../nbs/03_mel.ipynb #40ec4316
+@lru_cache(maxsize=2)
+def _compiled(function):
+    "A function as machine code, which numba keeps on disk for the next process where it may."
+    import numba
+
+    try:
+        return numba.njit(function, nogil=True, fastmath=True, cache=True)
+    except RuntimeError:  # no folder to keep it in
+        return numba.njit(function, nogil=True, fastmath=True)
 
 # %% ../nbs/03_mel.ipynb #3714524b
 _rooms = threading.local()  # a tensor a thread uses again and again: fresh memory has to be fetched page by page
@@ -156,31 +243,65 @@ def _room(shape, dtype):
             kept[dtype] = torch.empty(size, dtype=dtype)
     return kept[dtype][:size].view(shape)
 
-# %% ../nbs/03_mel.ipynb #e3bcb35b
-def _bands(frames, tools):
-    "Mel power `(n, n_mels)` of frames of sound `(..., n_fft)`, n in all, and the loudest square in each, `(n, 1)`."
-    alone = frames.device.type == "cpu" and not (frames.requires_grad and torch.is_grad_enabled())
-    faded = torch.mul(frames, tools.window, out=_room(frames.shape, frames.dtype) if alone else None)
-    squares = torch.view_as_real(torch.fft.rfft(faded)).flatten(-2).flatten(0, -2)
-    squares = squares.square_() if alone else squares.square()
-    mel = torch.cat([squares[:, first:last].mm(rows) for first, last, rows in tools.blocks], dim=1)
-    return mel, squares.amax(1, keepdim=True)
+# %% ../nbs/03_mel.ipynb #ec1716b4
+def _fill_bands(y, starts, spec, dtype, mel, doubt):
+    "What `_bands` returns of the frames of one sound `(samples,)`, arrays of NumPy: compiled, 256 frames at a time."
+    tools, fade, sum_bands = _tools(spec, torch.device("cpu"), dtype), _compiled(_fade), _compiled(_sum_bands)
+    window, grain = tools.window.numpy(), tools.grain.numpy()
+    for n in range(0, len(starts), 256):
+        some = starts[n : n + 256]
+        faded = _room((len(some), spec.n_fft), dtype)
+        fade(y, some, window, faded.numpy())
+        spectra = torch.fft.rfft(faded).numpy().view(window.dtype)
+        sum_bands(spectra, *_triangles(spec, window.dtype), grain, mel[n : n + 256], doubt[n : n + 256])
+
+
+def _mel_power_on_cpu(y, spec):
+    "`_mel_power` without gradient on a CPU."
+    starts = np.arange(0, y.shape[1] + 1, spec.hop) - spec.n_fft // 2
+    mel, doubt = y.new_empty(len(y), len(starts), spec.n_mels), y.new_empty(len(starts)).numpy()
+    for sound, bands in zip(y.numpy(), mel.numpy(), strict=True):
+        _fill_bands(sound, starts, spec, y.dtype, bands, doubt)
+        if y.dtype != torch.float64:
+            again = np.flatnonzero(doubt > max(spec.least_power, bands.max() * 10 ** (-spec.top_db / 10)))
+            if len(again):
+                exact = np.empty((len(again), spec.n_mels))
+                _fill_bands(sound, starts[again], spec, torch.float64, exact, np.empty(len(again)))
+                bands[again] = exact
+    return mel.mT
 
 # %% ../nbs/03_mel.ipynb #b2c41d07
 def _mel_power(y, spec):
-    "Mel power `(batch, n_mels, frames)` of sounds `(batch, samples)`; on a CPU 216 frames at a time: they fit its cache."
-    tools, silence = _tools(spec, y.device, y.dtype), y.new_zeros(len(y), spec.n_fft // 2)
-    frames = torch.cat([silence, y, silence], 1).unfold(1, spec.n_fft, spec.hop)
-    batch, few = (1, 216) if y.device.type == "cpu" else (256, frames.shape[1])
-    parts = [_bands(some, tools) for sounds in frames.split(batch) for some in sounds.split(few, 1)]
-    mel, peak = (torch.cat(part).unflatten(0, frames.shape[:2]) for part in zip(*parts, strict=True))
+    "Mel power `(batch, n_mels, frames)` of sounds `(batch, samples)`."
+    if y.device.type == "cpu" and not y.requires_grad:
+        return _mel_power_on_cpu(y, spec)
+    frames = F.pad(y, (spec.n_fft // 2, spec.n_fft // 2)).unfold(1, spec.n_fft, spec.hop)
+    mel, doubt = _bands(frames, _tools(spec, y.device, y.dtype))
     if y.dtype != torch.float64:
-        black = (mel.amax((1, 2), keepdim=True) * 10 ** (-spec.top_db / 10)).clamp_min(spec.least_power)
-        doubtful = ((mel > black) & (mel < peak * tools.grain)).any(-1).nonzero()
-        for rows in doubtful.split(216) if len(doubtful) else ():
+        black = (mel.amax((1, 2)) * 10 ** (-spec.top_db / 10)).clamp_min(spec.least_power)
+        doubtful = (doubt > black.unsqueeze(1)).nonzero()
+        for rows in doubtful.split(256) if len(doubtful) else ():
             exact, _ = _bands(frames[tuple(rows.T)].double(), _tools(spec, y.device, torch.float64))
             mel = mel.index_put(tuple(rows.T), exact.to(mel.dtype))
     return mel.mT
+
+
+def _in_parts(function, y):
+    "The tensors that `function` returns of windows `y`, a few windows at a time; on a CPU in as many threads as PyTorch uses."
+    learns, on_cpu = y.requires_grad and torch.is_grad_enabled(), y.device.type == "cpu"
+    threads = torch.get_num_threads() if on_cpu and not learns else 1
+    parts = (y if learns else y.detach()).split(min(32, -(-len(y) // threads)) if on_cpu else 256)
+    with torch.autocast(y.device.type, enabled=False):
+        if min(threads, len(parts)) == 1:
+            done = [function(part) for part in parts]
+        else:
+            torch.set_num_threads(1)  # in each of ours
+            try:
+                with ThreadPoolExecutor(threads) as pool:
+                    done = list(pool.map(function, parts))
+            finally:
+                torch.set_num_threads(threads)
+    return done[0] if len(done) == 1 else [torch.cat(each) for each in zip(*done, strict=True)]
 
 # %% ../nbs/03_mel.ipynb #e9da0322
 def kl_nnls(
@@ -292,21 +413,22 @@ class MelSpec:
             raise MelError(f"clip: expected at least {self.samples} samples ({self.seconds:g} s), got {len(y)}")
         return y[: n * self.samples].view(n, self.samples)
 
+    def _batch(self, y, sample_rate):
+        y = _sound(y, sample_rate, self)
+        if y.ndim > 2 or (y.ndim == 2 and y.shape[1] == 2):
+            raise MelError(f"window: expected mono samples of shape (batch, samples), got shape {tuple(y.shape)}")
+        if y.shape[-1] != self.samples:
+            raise MelError(f"window: expected {self.samples} samples ({self.seconds:g} s), got {y.shape[-1]}")
+        return y.reshape(-1, self.samples)
+
     def mel_power(self, y, *, sample_rate=None):
         """Mel power `(batch, 1, n_mels, frames)` of windows `(batch, samples)` on a scale of ±1, or of one `(samples,)`.
 
         Differentiable (in reverse mode). MelError as in `windows`, and for any other number of samples. Channels are not
         told from windows: average them first.
         """
-        y = _sound(y, sample_rate, self)
-        if y.ndim > 2 or (y.ndim == 2 and y.shape[1] == 2):
-            raise MelError(f"window: expected mono samples of shape (batch, samples), got shape {tuple(y.shape)}")
-        if y.shape[-1] != self.samples:
-            raise MelError(f"window: expected {self.samples} samples ({self.seconds:g} s), got {y.shape[-1]}")
-        y = y.reshape(-1, self.samples)
-        with torch.autocast(y.device.type, enabled=False):
-            parts = [_mel_power(some, self) for some in y.split(8 if y.device.type == "cpu" else 256)]
-            return (torch.cat(parts) if len(parts) > 1 else parts[0]).unsqueeze(1)
+        y = self._batch(y, sample_rate)
+        return _in_parts(lambda some: (_mel_power(some, self),), y)[0].unsqueeze(1)
 
     @property
     def least_power(self):
@@ -322,17 +444,22 @@ class MelSpec:
 
         Takes and refuses what `mel_power` does.
         """
-        level = self.decibels(self.mel_power(y, sample_rate=sample_rate))
-        ref_db = level.amax((1, 2, 3)).clamp_min(self.floor_db)
-        black = (1 - ref_db / self.top_db).view(-1, 1, 1, 1)
-        return torch.add(black, level, alpha=1 / self.top_db).clamp_min_(0), ref_db
+
+        def picture(some):
+            level = self.decibels(_mel_power(some, self))
+            ref_db = level.amax((1, 2)).clamp_min(self.floor_db)
+            black = (1 - ref_db / self.top_db).view(-1, 1, 1)
+            return torch.add(black, level, alpha=1 / self.top_db).clamp_min_(0), ref_db
+
+        x, ref_db = _in_parts(picture, self._batch(y, sample_rate))
+        return x.unsqueeze(1), ref_db
 
     def log(self, m, *, leak=0.0):
         "The log map, 1 + 20 log10(m) / top_db, of magnitudes `m` of any shape relative to the reference; slope `leak` below 0."
         if leak == 0:
             m = m.clamp_min(10 ** (-self.top_db / 20))
         x = 1 + (20 / self.top_db) * m.clamp_min(1e-30).log10()
-        return torch.where(x < 0, leak * x, x)
+        return F.leaky_relu(x, leak)
 
     def magnitude_of(self, x):
         "Magnitude relative to the reference of `x` of any shape: the inverse of `log` where x ≥ 0."
@@ -405,7 +532,7 @@ def corpus_key(corpus, spec, kind="windows"):
     missing = [c for c in ("track", "path", "sha256") if c not in corpus]
     if missing:
         raise MelError(f"corpus: expected the columns track, path and sha256; got none named {', '.join(missing)}")
-    parts = [f"musevae {kind} 3", spec.fingerprint, *corpus["sha256"].astype(str)]
+    parts = [f"musevae {kind} 4", spec.fingerprint, *corpus["sha256"].astype(str)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 # %% ../nbs/03_mel.ipynb #f4a7d7b0

@@ -200,6 +200,52 @@ def test_threads_do_not_share_their_frames(spec):
             assert all(map(torch.equal, pool.map(lambda y: spec.forward(y)[0], sounds), wanted))
 
 
+SPECS = [MelSpec(), MelSpec(n_fft=1024, hop=300, n_mels=40), MelSpec(n_fft=256, hop=200), MelSpec(n_mels=1, scale="htk")]
+
+
+@settings(max_examples=20, deadline=None)
+@given(kind=KINDS, seed=st.integers(0, 2**32 - 1), spec=st.sampled_from(SPECS))  # the third has bands without any bin
+def test_compiled_and_tensor_code_agree(kind, seed, spec):
+    y = torch.from_numpy(signal(kind, seed, 0.3, samples=spec.samples)).float()[None]
+    frames = y.unfold(1, spec.n_fft, spec.hop)
+    tools = mel._tools(spec, y.device, y.dtype)
+    wanted, wanted_doubt = mel._bands(frames, tools)
+    got, doubt = torch.empty(frames.shape[1], spec.n_mels), torch.empty(frames.shape[1])
+    starts = np.arange(frames.shape[1]) * spec.hop
+    mel._fill_bands(y[0].numpy(), starts, spec, y.dtype, got.numpy(), doubt.numpy())
+    got, doubt = got[None], doubt[None]
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-30)
+    limit = torch.fft.rfft(frames * tools.window).abs().square().amax(2, keepdim=True) * tools.grain
+    clear = ~torch.isclose(wanted, limit, rtol=1e-4).any(2)  # no band of the frame stands right at the limit
+    torch.testing.assert_close(doubt[clear], wanted_doubt[clear], rtol=1e-5, atol=1e-30)
+
+
+def test_the_compiled_loop_does_what_it_says():
+    spec = MelSpec(n_fft=128, hop=64, n_mels=12, seconds=0.05)
+    tools = mel._tools(spec, torch.device("cpu"), torch.float32)
+    y = torch.from_numpy(signal("tone", 1, 0.3, samples=spec.samples)).float()
+    faded = np.empty((y.unfold(0, 128, 64).shape[0], 128), np.float32)
+    mel._fade(y.numpy(), 64 * np.arange(len(faded)), tools.window.numpy(), faded)  # as Python, not compiled
+    np.testing.assert_allclose(faded, y.unfold(0, 128, 64) * tools.window)
+    for code in (mel._fade, mel._compiled(mel._fade)):  # what hangs over the edge is silence
+        edge = np.full((3, 128), np.nan, np.float32)
+        code(y.numpy(), np.array([-100, len(y) - 28, len(y) + 5]), tools.window.numpy(), edge)
+        padded = torch.nn.functional.pad(y, (100, 133))
+        for got, first in zip(edge, (0, len(y) + 72, len(y) + 105), strict=True):
+            np.testing.assert_allclose(got, padded[first : first + 128] * tools.window)
+    spectra = torch.view_as_real(torch.fft.rfft(torch.from_numpy(faded))).flatten(1).numpy()
+    got, doubt = np.empty((len(spectra), 12), np.float32), np.empty(len(spectra), np.float32)
+    mel._sum_bands(spectra, *mel._triangles(spec, np.float32), tools.grain.numpy(), got, doubt)
+    power = spectra[:, ::2].astype(float) ** 2 + spectra[:, 1::2].astype(float) ** 2
+    np.testing.assert_allclose(got, power @ mel_filterbank(22050, 128, 12).T, rtol=1e-5)
+    hidden = got < power.max(1, keepdims=True) * tools.grain.numpy()
+    np.testing.assert_allclose(doubt, np.where(hidden, got, 0).max(1), rtol=1e-5)
+    compiled, compiled_doubt = np.empty_like(got), np.empty_like(doubt)
+    mel._fill_bands(y.numpy(), 64 * np.arange(len(got)), spec, torch.float32, compiled, compiled_doubt)
+    np.testing.assert_allclose(compiled, got, rtol=1e-5)
+    np.testing.assert_allclose(compiled_doubt, doubt, rtol=1e-5)
+
+
 def test_autocast_changes_nothing():
     y = torch.from_numpy(signal("noise", 2, 0.3, SHORT.samples, np.float32))
     plain = SHORT.forward(y)[0]
@@ -208,9 +254,10 @@ def test_autocast_changes_nothing():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_the_gpu_agrees():
-    y = torch.from_numpy(signal("noise", 2, 0.3))
-    assert torch.allclose(SPEC.forward(y.cuda())[0].cpu(), SPEC.forward(y)[0], atol=1e-9)
+@pytest.mark.parametrize("dtype, within", [(torch.float64, 1e-9), (torch.float32, 1e-3 / 80)])
+def test_the_gpu_agrees(dtype, within):
+    y = torch.from_numpy(signal("noise", 2, 0.3)).to(dtype)
+    assert torch.allclose(SPEC.forward(y.cuda())[0].cpu(), SPEC.forward(y)[0], atol=within)
 
 
 BAD = {
