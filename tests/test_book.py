@@ -1,5 +1,6 @@
 "The book's plumbing: directives, fingerprints, `show_doc`, and what stands in more than one file."
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -243,6 +244,17 @@ def test_show_doc_indexes_a_symbol_only_in_its_own_chapter():
         assert ":no-index:" not in rendered(level)
     finally:
         level.__module__ = module
+
+
+@pytest.mark.parametrize("module", ["training", "cli"])  # both export a `train`
+def test_show_doc_tells_two_symbols_of_one_name_apart(module):
+    there = importlib.import_module(f"musevae.{module}").train
+
+    def train():
+        "What the notebook of that module defines."
+
+    train.__doc__, train.__module__ = there.__doc__, "__main__"
+    assert f":module: musevae.{module}\n" in rendered(train)
 
 
 # --- one truth ----------------------------------------------------------------------------------------------------

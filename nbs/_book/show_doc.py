@@ -11,6 +11,7 @@ import ast
 import html
 import importlib
 import inspect
+import operator
 import re
 from dataclasses import MISSING, fields, is_dataclass
 
@@ -34,7 +35,14 @@ def home(sym, name: str) -> str:
         exported = importlib.import_module(f"{PACKAGE}._modidx").d["syms"]
     except ImportError:
         return ""
-    return next((mod for mod, names in exported.items() if f"{mod}.{name}" in names), "")
+    found = [mod for mod, names in exported.items() if f"{mod}.{name}" in names]
+    return next((mod for mod in found if len(found) == 1 or _same(sym, mod, name)), "")
+
+
+def _same(sym, module: str, name: str) -> bool:
+    "Whether `module` has `sym` under that `name`: two modules may each have a `train`."
+    there = operator.attrgetter(name)(importlib.import_module(module))
+    return inspect.getdoc(there) == inspect.getdoc(sym)
 
 
 def sections(doc: str) -> tuple[str, dict[str, str]]:
