@@ -253,7 +253,7 @@ def test_show_doc_tells_two_symbols_of_one_name_apart(module):
     def train():
         "What the notebook of that module defines."
 
-    train.__doc__, train.__module__ = there.__doc__, "__main__"
+    train.__doc__, train.__module__, train.__qualname__ = there.__doc__, "__main__", "train"
     assert f":module: musevae.{module}\n" in rendered(train)
 
 
