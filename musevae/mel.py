@@ -85,7 +85,7 @@ class MelError(ValueError):
 
 # %% ../nbs/03_mel.ipynb #5fc39061
 def _sound(y, sample_rate, spec):
-    "Samples at the border: a float tensor of finite numbers on a scale of ±1, or a `MelError`."
+    "Samples at the border: a tensor of floating point, not empty and of the right rate, or a `MelError`."
     if sample_rate is not None and sample_rate != spec.sample_rate:
         raise MelError(f"sample rate: expected {spec.sample_rate} Hz, got {sample_rate} Hz")
     y = torch.as_tensor(y)
@@ -93,12 +93,17 @@ def _sound(y, sample_rate, spec):
         raise MelError(f"samples: expected floating point on a scale of ±1, got {y.dtype} (PCM? divide by full scale)")
     if y.numel() == 0:
         raise MelError(f"samples: expected at least one window, got an empty array of shape {tuple(y.shape)}")
+    return y if y.dtype == torch.float64 else y.float()
+
+
+def _in_range(y):
+    "The same samples, finite and on a scale of ±1, or a `MelError`."
     low, high = (v.item() for v in y.detach().aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise MelError(f"samples: expected finite numbers, got {'NaN' if math.isnan(low + high) else 'infinity'}")
     if max(-low, high) > 256:
         raise MelError(f"samples: expected a scale of ±1, got a peak of {max(-low, high):.0f} (PCM as floats?)")
-    return y if y.dtype == torch.float64 else y.float()
+    return y
 
 # %% ../nbs/03_mel.ipynb #8d4de2d9
 class _Tools(NamedTuple):
@@ -209,7 +214,6 @@ def _sum_bands(spectra, first, place, weights, grain, mel, doubt):
                 doubt[last] = max(doubt[last], two)
 
 # %% ../nbs/03_mel.ipynb #50e2b962
-@lru_cache(maxsize=16)
 def _triangles(spec, dtype):
     "For `_sum_bands`: the first bin of each band, the place of its weights among all, and all weights; zeros fill sixteens up."
     bank = mel_filterbank(spec.sample_rate, spec.n_fft, spec.n_mels, spec.scale)
@@ -244,29 +248,36 @@ def _room(shape, dtype):
     return kept[dtype][:size].view(shape)
 
 # %% ../nbs/03_mel.ipynb #ec1716b4
-def _fill_bands(y, starts, spec, dtype, mel, doubt):
-    "What `_bands` returns of the frames of one sound `(samples,)`, arrays of NumPy: compiled, 256 frames at a time."
+@lru_cache(maxsize=16)
+def _filler(spec, dtype):
+    "`fill(y, starts, mel, doubt)`: what `_bands` returns, of frames of the sound `y (samples,)`, into arrays of NumPy; compiled."
     tools, fade, sum_bands = _tools(spec, torch.device("cpu"), dtype), _compiled(_fade), _compiled(_sum_bands)
     window, grain = tools.window.numpy(), tools.grain.numpy()
-    for n in range(0, len(starts), 256):
-        some = starts[n : n + 256]
-        faded = _room((len(some), spec.n_fft), dtype)
-        fade(y, some, window, faded.numpy())
-        spectra = torch.fft.rfft(faded).numpy().view(window.dtype)
-        sum_bands(spectra, *_triangles(spec, window.dtype), grain, mel[n : n + 256], doubt[n : n + 256])
+    triangles = _triangles(spec, window.dtype)
+
+    def fill(y, starts, mel, doubt):
+        for n in range(0, len(starts), 256):
+            some = starts[n : n + 256]
+            faded = _room((len(some), spec.n_fft), dtype)
+            fade(y, some, window, faded.numpy())
+            spectra = torch.fft.rfft(faded).numpy().view(window.dtype)
+            sum_bands(spectra, *triangles, grain, mel[n : n + 256], doubt[n : n + 256])
+
+    return fill
 
 
 def _mel_power_on_cpu(y, spec):
     "`_mel_power` without gradient on a CPU."
     starts = np.arange(0, y.shape[1] + 1, spec.hop) - spec.n_fft // 2
     mel, doubt = y.new_empty(len(y), len(starts), spec.n_mels), y.new_empty(len(starts)).numpy()
+    fill = _filler(spec, y.dtype)
     for sound, bands in zip(y.numpy(), mel.numpy(), strict=True):
-        _fill_bands(sound, starts, spec, y.dtype, bands, doubt)
+        fill(sound, starts, bands, doubt)
         if y.dtype != torch.float64:
             again = np.flatnonzero(doubt > max(spec.least_power, bands.max() * 10 ** (-spec.top_db / 10)))
             if len(again):
                 exact = np.empty((len(again), spec.n_mels))
-                _fill_bands(sound, starts[again], spec, torch.float64, exact, np.empty(len(again)))
+                _filler(spec, torch.float64)(sound, starts[again], exact, np.empty(len(again)))
                 bands[again] = exact
     return mel.mT
 
@@ -286,22 +297,30 @@ def _mel_power(y, spec):
     return mel.mT
 
 
+@lru_cache
+def _pool(threads, process):
+    "Threads that are kept, with the tensors they keep; a forked process has its own."
+    return ThreadPoolExecutor(threads)
+
+
+def _joined(parts):
+    "Tuples of tensors, one a part, as one."
+    return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))
+
+
 def _in_parts(function, y):
     "The tensors that `function` returns of windows `y`, a few windows at a time; on a CPU in as many threads as PyTorch uses."
-    learns, on_cpu = y.requires_grad and torch.is_grad_enabled(), y.device.type == "cpu"
-    threads = torch.get_num_threads() if on_cpu and not learns else 1
+    learns, on_cpu, threads = y.requires_grad and torch.is_grad_enabled(), y.device.type == "cpu", torch.get_num_threads()
+    threads = threads if on_cpu and not learns else 1
     parts = (y if learns else y.detach()).split(min(32, -(-len(y) // threads)) if on_cpu else 256)
     with torch.autocast(y.device.type, enabled=False):
         if min(threads, len(parts)) == 1:
-            done = [function(part) for part in parts]
-        else:
-            torch.set_num_threads(1)  # in each of ours
-            try:
-                with ThreadPoolExecutor(threads) as pool:
-                    done = list(pool.map(function, parts))
-            finally:
-                torch.set_num_threads(threads)
-    return done[0] if len(done) == 1 else [torch.cat(each) for each in zip(*done, strict=True)]
+            return _joined([function(part) for part in parts])
+        torch.set_num_threads(1)  # in each of ours
+        try:
+            return _joined(list(_pool(threads, os.getpid()).map(function, parts)))
+        finally:
+            torch.set_num_threads(threads)
 
 # %% ../nbs/03_mel.ipynb #e9da0322
 def kl_nnls(
@@ -405,7 +424,7 @@ class MelSpec:
 
         MelError unless it is mono, finite, floating point, one window long and, if `sample_rate` in Hz is given, of that rate.
         """
-        y = _sound(y, sample_rate, self)
+        y = _in_range(_sound(y, sample_rate, self))
         if y.ndim != 1:
             raise MelError(f"clip: expected mono samples of shape (samples,), got shape {tuple(y.shape)}")
         n = len(y) // self.samples
@@ -428,7 +447,7 @@ class MelSpec:
         told from windows: average them first.
         """
         y = self._batch(y, sample_rate)
-        return _in_parts(lambda some: (_mel_power(some, self),), y)[0].unsqueeze(1)
+        return _in_parts(lambda some: (_mel_power(_in_range(some), self),), y)[0].unsqueeze(1)
 
     @property
     def least_power(self):
@@ -446,10 +465,10 @@ class MelSpec:
         """
 
         def picture(some):
-            level = self.decibels(_mel_power(some, self))
-            ref_db = level.amax((1, 2)).clamp_min(self.floor_db)
+            bels = _mel_power(_in_range(some), self).clamp_min_(self.least_power).log10_()  # in place: new memory costs as much
+            ref_db = (10 * bels.amax((1, 2))).clamp_min(self.floor_db)
             black = (1 - ref_db / self.top_db).view(-1, 1, 1)
-            return torch.add(black, level, alpha=1 / self.top_db).clamp_min_(0), ref_db
+            return torch.add(black, bels, alpha=10 / self.top_db).clamp_min_(0), ref_db
 
         x, ref_db = _in_parts(picture, self._batch(y, sample_rate))
         return x.unsqueeze(1), ref_db
@@ -729,7 +748,7 @@ class ClipSet:
 def _frame_rows(y, spec):
     "Rows of a `ClipSet` from the samples of a clip: levels `(frames, n_mels)` in dB and the peak of each frame."
     spec.windows(y)
-    level = spec.decibels(_mel_power(_sound(y, None, spec)[None], spec))[0].T
+    level = spec.decibels(_mel_power(_in_range(_sound(y, None, spec))[None], spec))[0].T
     return level.half().numpy(), level.amax(1).numpy()
 
 # %% ../nbs/03_mel.ipynb #dfd84e07

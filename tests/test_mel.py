@@ -212,7 +212,7 @@ def test_compiled_and_tensor_code_agree(kind, seed, spec):
     wanted, wanted_doubt = mel._bands(frames, tools)
     got, doubt = torch.empty(frames.shape[1], spec.n_mels), torch.empty(frames.shape[1])
     starts = np.arange(frames.shape[1]) * spec.hop
-    mel._fill_bands(y[0].numpy(), starts, spec, y.dtype, got.numpy(), doubt.numpy())
+    mel._filler(spec, y.dtype)(y[0].numpy(), starts, got.numpy(), doubt.numpy())
     got, doubt = got[None], doubt[None]
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-30)
     limit = torch.fft.rfft(frames * tools.window).abs().square().amax(2, keepdim=True) * tools.grain
@@ -241,7 +241,7 @@ def test_the_compiled_loop_does_what_it_says():
     hidden = got < power.max(1, keepdims=True) * tools.grain.numpy()
     np.testing.assert_allclose(doubt, np.where(hidden, got, 0).max(1), rtol=1e-5)
     compiled, compiled_doubt = np.empty_like(got), np.empty_like(doubt)
-    mel._fill_bands(y.numpy(), 64 * np.arange(len(got)), spec, torch.float32, compiled, compiled_doubt)
+    mel._filler(spec, torch.float32)(y.numpy(), 64 * np.arange(len(got)), compiled, compiled_doubt)
     np.testing.assert_allclose(compiled, got, rtol=1e-5)
     np.testing.assert_allclose(compiled_doubt, doubt, rtol=1e-5)
 
