@@ -101,7 +101,7 @@ def main():
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         cpu=f"{os.cpu_count()} cores, {platform.machine()}",
         load=round(os.getloadavg()[0], 1),
-        versions=" ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "librosa", "numpy")),
+        versions=" ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "numba", "librosa", "numpy")),
     )
     rows = []
     for threads in options.threads:

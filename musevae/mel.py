@@ -15,7 +15,7 @@ import shutil
 import threading
 import warnings
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
@@ -110,9 +110,8 @@ class _Tools(NamedTuple):
     "What a spec needs on one device in one precision; bins and bands as in the filterbank."
 
     window: torch.Tensor  # (n_fft,) Hann
-    bank: torch.Tensor  # (n_mels, bins)
-    blocks: list  # (first bin, last + 1, filterbank of sixteen bands, transposed)
-    grain: torch.Tensor  # (n_mels,) share of a frame's loudest bin below which rounding may show
+    blocks: list  # (first bin, last + 1, filterbank of up to sixteen bands, transposed)
+    grain: torch.Tensor  # (n_mels,) share of a frame's total power below which rounding may show
     forth: torch.Tensor  # the filterbank, sparse
     back: torch.Tensor  # its transpose, sparse, each row divided by its sum
     area: torch.Tensor  # (n_mels, 1) row sums of the filterbank
@@ -136,13 +135,13 @@ def _tools(spec, device, dtype):
         return torch.from_numpy(np.ascontiguousarray(array)).to(device, dtype)
 
     back = bank.T / np.maximum(bank.sum(0), 1e-12)[:, None]
-    # Single precision errs by up to 4e-8 of the loudest bin's amplitude: is that more than 8e-4 dB of the band?
+    # A transform in single precision errs, in any bin, by up to 8e-7 of the rms over all bins: is that 8e-4 dB of the band?
     spread = (bank**2).sum(1) / np.maximum(bank.sum(1), 1e-12)
     return _Tools(
         window=torch.hann_window(spec.n_fft, dtype=torch.float64).to(device, dtype),
-        bank=put(bank),
+
         blocks=[(first, last, put(rows)) for first, last, rows in blocks],
-        grain=put(spread * (20 / np.log(10) * 4e-8 / 8e-4) ** 2),
+        grain=put(spread * (20 / np.log(10) * 8e-7 / 8e-4) ** 2 / spec.n_fft),
         forth=put(bank).to_sparse(),
         back=put(back).to_sparse(),
         area=put(np.maximum(bank.sum(1), 1e-12)[:, None]),
@@ -157,7 +156,7 @@ def _bands(frames, tools):
     spectra = torch.fft.rfft(frames * tools.window).flatten(0, -2)
     power = spectra.real.square() + spectra.imag.square()
     mel = torch.cat([power[:, first:last].mm(block) for first, last, block in tools.blocks], dim=1)
-    hidden = mel < power.amax(1, keepdim=True) * tools.grain
+    hidden = mel < power.sum(1, keepdim=True) * tools.grain
     doubt = torch.where(hidden, mel, 0).amax(1)
     return mel.unflatten(0, frames.shape[:-1]), doubt.unflatten(0, frames.shape[:-1])
 
@@ -178,44 +177,44 @@ def _fade(y, starts, window, faded):
 def _sum_bands(spectra, first, place, weights, grain, mel, doubt):
     """Mel power of Fourier frames `spectra (n, 2 × bins)`, real and imaginary parts in turn, into `mel (n, n_mels)`, and into
     `doubt (n,)` what `_bands` calls so. Band k is `weights[place[k] : place[k + 1]]` times the power from bin `first[k]` on."""
-    bins, lanes = spectra.shape[1] // 2, 64
-    power, most = np.zeros((2, bins + lanes), spectra.dtype), np.zeros(lanes, spectra.dtype)
-    nothing = power[0, bins]  # zero, in the precision of the rest; so are those that follow
-    peak = np.zeros(2, spectra.dtype)
+    bins, lanes = spectra.shape[1] // 2, 64  # lanes: so many sums at once, for the compiler to use SIMD
+    power, sums = np.zeros((2, bins + lanes), spectra.dtype), np.zeros(lanes, spectra.dtype)
+    zero = power[0, bins]  # of the spectra's dtype: a literal 0.0 would turn sums to float64
+    total = np.zeros(2, spectra.dtype)
     for n in range(0, len(spectra), 2):  # by twos: each weight that is fetched serves two frames
         last = min(n + 1, len(spectra) - 1)
         for side in range(2):
             frame, squares = spectra[last if side else n], power[side]
-            most[:] = nothing
-            for b in range(0, bins - bins % lanes, lanes):  # in lanes, many of which the processor takes at once
+            sums[:] = zero
+            for b in range(0, bins - bins % lanes, lanes):
                 pairs, some = frame[2 * b : 2 * (b + lanes)], squares[b : b + lanes]
                 for i in range(lanes):
                     some[i] = pairs[2 * i] * pairs[2 * i] + pairs[2 * i + 1] * pairs[2 * i + 1]
                 for i in range(lanes):
-                    most[i] = max(most[i], some[i])
-            top = nothing
+                    sums[i] += some[i]
+            rest = zero
             for b in range(bins - bins % lanes, bins):
                 squares[b] = frame[2 * b] * frame[2 * b] + frame[2 * b + 1] * frame[2 * b + 1]
-                top = max(top, squares[b])
+                rest += squares[b]
             for i in range(lanes):
-                top = max(top, most[i])
-            peak[side] = top
-        doubt[n] = doubt[last] = nothing
+                rest += sums[i]
+            total[side] = rest
+        doubt[n] = doubt[last] = zero
         for k in range(len(first)):
             own, left, right = weights[place[k] : place[k + 1]], power[0, first[k] :], power[1, first[k] :]
-            one, two = nothing, nothing
+            one, two = zero, zero
             for i in range(len(own)):
                 one += own[i] * left[i]
                 two += own[i] * right[i]
             mel[n, k], mel[last, k] = one, two
-            if one < peak[0] * grain[k]:
+            if one < total[0] * grain[k]:
                 doubt[n] = max(doubt[n], one)
-            if two < peak[1] * grain[k]:
+            if two < total[1] * grain[k]:
                 doubt[last] = max(doubt[last], two)
 
 # %% ../nbs/03_mel.ipynb #50e2b962
 def _triangles(spec, dtype):
-    "For `_sum_bands`: the first bin of each band, the place of its weights among all, and all weights; zeros fill sixteens up."
+    "For `_sum_bands`: first bin of each band, place of its weights, and all weights, each band's padded to a multiple of 16."
     bank = mel_filterbank(spec.sample_rate, spec.n_fft, spec.n_mels, spec.scale)
     used = [np.flatnonzero(row) if row.any() else np.zeros(1, int) for row in bank]
     first = np.array([bins[0] for bins in used])
@@ -271,7 +270,7 @@ def _mel_power_on_cpu(y, spec):
     starts = np.arange(0, y.shape[1] + 1, spec.hop) - spec.n_fft // 2
     mel, doubt = y.new_empty(len(y), len(starts), spec.n_mels), y.new_empty(len(starts)).numpy()
     fill = _filler(spec, y.dtype)
-    for sound, bands in zip(y.numpy(), mel.numpy(), strict=True):
+    for sound, bands in zip(y.contiguous().numpy(), mel.numpy(), strict=True):
         fill(sound, starts, bands, doubt)
         if y.dtype != torch.float64:
             again = np.flatnonzero(doubt > max(spec.least_power, bands.max() * 10 ** (-spec.top_db / 10)))
@@ -318,7 +317,9 @@ def _in_parts(function, y):
             return _joined([function(part) for part in parts])
         torch.set_num_threads(1)  # in each of ours
         try:
-            return _joined(list(_pool(threads, os.getpid()).map(function, parts)))
+            done = [_pool(threads, os.getpid()).submit(function, part) for part in parts]
+            wait(done)  # also where one fails: the others are to end as they began
+            return _joined([part.result() for part in done])
         finally:
             torch.set_num_threads(threads)
 
@@ -434,11 +435,11 @@ class MelSpec:
 
     def _batch(self, y, sample_rate):
         y = _sound(y, sample_rate, self)
-        if y.ndim > 2 or (y.ndim == 2 and y.shape[1] == 2):
+        if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] == 2):
             raise MelError(f"window: expected mono samples of shape (batch, samples), got shape {tuple(y.shape)}")
         if y.shape[-1] != self.samples:
             raise MelError(f"window: expected {self.samples} samples ({self.seconds:g} s), got {y.shape[-1]}")
-        return y.reshape(-1, self.samples)
+        return y.reshape(-1, self.samples).resolve_neg()
 
     def mel_power(self, y, *, sample_rate=None):
         """Mel power `(batch, 1, n_mels, frames)` of windows `(batch, samples)` on a scale of ±1, or of one `(samples,)`.
@@ -465,10 +466,11 @@ class MelSpec:
         """
 
         def picture(some):
-            bels = _mel_power(_in_range(some), self).clamp_min_(self.least_power).log10_()  # in place: new memory costs as much
+            bels = _mel_power(_in_range(some), self).clamp_min_(self.least_power).log10_()  # in place: memory costs time
             ref_db = (10 * bels.amax((1, 2))).clamp_min(self.floor_db)
             black = (1 - ref_db / self.top_db).view(-1, 1, 1)
-            return torch.add(black, bels, alpha=10 / self.top_db).clamp_min_(0), ref_db
+            x = torch.add(black, bels, alpha=10 / self.top_db)
+            return F.threshold_(x, 1e-7, 0.0), ref_db  # black is 0, not a rounding error above it
 
         x, ref_db = _in_parts(picture, self._batch(y, sample_rate))
         return x.unsqueeze(1), ref_db
@@ -748,7 +750,7 @@ class ClipSet:
 def _frame_rows(y, spec):
     "Rows of a `ClipSet` from the samples of a clip: levels `(frames, n_mels)` in dB and the peak of each frame."
     spec.windows(y)
-    level = spec.decibels(_mel_power(_in_range(_sound(y, None, spec))[None], spec))[0].T
+    level = spec.decibels(_mel_power(_sound(y, None, spec)[None], spec))[0].T
     return level.half().numpy(), level.amax(1).numpy()
 
 # %% ../nbs/03_mel.ipynb #dfd84e07

@@ -1,9 +1,11 @@
 """The mel front end against librosa, limit cases, and a cache that is killed, resumed, changed and damaged."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +39,10 @@ def signal(kind, seed, gain, samples=SPEC.samples, dtype=np.float64):
     elif kind == "impulse":
         y = np.zeros(samples)
         y[rng.integers(0, samples, size=3)] = 1
+    elif kind in ("high-passed", "low-passed"):  # loud noise on one side of an edge, some 58 dB less on the other
+        spectrum, hz = np.fft.rfft(rng.normal(size=samples) / 4), np.fft.rfftfreq(samples, 1 / SPEC.sample_rate)
+        loud = (hz > rng.uniform(2000, 9000)) == (kind == "high-passed")
+        y = np.fft.irfft(np.where(loud, 1, 10 ** (-rng.uniform(50, 70) / 20)) * spectrum, samples)
     elif kind == "half silent":
         y = rng.normal(size=samples) * (t > t[-1] / 2) / 4
     else:
@@ -56,7 +62,7 @@ def absolute_db(y, spec=SPEC):
     return ((x[:, 0].double() - 1) * spec.top_db + ref_db.double()[:, None, None]).numpy()
 
 
-KINDS = st.sampled_from(["noise", "tone", "chirp", "impulse", "half silent", "silence"])
+KINDS = st.sampled_from(["noise", "tone", "chirp", "impulse", "high-passed", "low-passed", "half silent", "silence"])
 
 
 @settings(max_examples=40, deadline=None)
@@ -108,6 +114,14 @@ def test_shapes_of_the_design():
     assert MelSpec(seconds=2.0).shape == (128, 87)
     assert SPEC.windows(np.zeros(30 * 22050 + 17, np.float32)).shape == (6, 110250)
     assert SPEC.mel_frequencies.shape == (128,)
+
+
+@pytest.mark.parametrize("top_db, floor_db", [(60, -20), (80, -20), (96, -20), (70, -25), (120, -10)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_silence_is_black_and_black_is_nothing(top_db, floor_db, dtype):
+    spec = MelSpec(seconds=0.5, top_db=top_db, floor_db=floor_db)
+    x, ref_db = spec.forward(torch.zeros(spec.samples, dtype=dtype))
+    assert (x == 0).all() and (spec.power(x, ref_db) == 0).all()
 
 
 def test_silence_stays_silent_and_loud_stays_loud():
@@ -215,7 +229,7 @@ def test_compiled_and_tensor_code_agree(kind, seed, spec):
     mel._filler(spec, y.dtype)(y[0].numpy(), starts, got.numpy(), doubt.numpy())
     got, doubt = got[None], doubt[None]
     torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-30)
-    limit = torch.fft.rfft(frames * tools.window).abs().square().amax(2, keepdim=True) * tools.grain
+    limit = torch.fft.rfft(frames * tools.window).abs().square().sum(2, keepdim=True) * tools.grain
     clear = ~torch.isclose(wanted, limit, rtol=1e-4).any(2)  # no band of the frame stands right at the limit
     torch.testing.assert_close(doubt[clear], wanted_doubt[clear], rtol=1e-5, atol=1e-30)
 
@@ -238,12 +252,64 @@ def test_the_compiled_loop_does_what_it_says():
     mel._sum_bands(spectra, *mel._triangles(spec, np.float32), tools.grain.numpy(), got, doubt)
     power = spectra[:, ::2].astype(float) ** 2 + spectra[:, 1::2].astype(float) ** 2
     np.testing.assert_allclose(got, power @ mel_filterbank(22050, 128, 12).T, rtol=1e-5)
-    hidden = got < power.max(1, keepdims=True) * tools.grain.numpy()
+    hidden = got < power.sum(1, keepdims=True) * tools.grain.numpy()
     np.testing.assert_allclose(doubt, np.where(hidden, got, 0).max(1), rtol=1e-5)
     compiled, compiled_doubt = np.empty_like(got), np.empty_like(doubt)
     mel._filler(spec, torch.float32)(y.numpy(), 64 * np.arange(len(got)), compiled, compiled_doubt)
     np.testing.assert_allclose(compiled, got, rtol=1e-5)
     np.testing.assert_allclose(compiled_doubt, doubt, rtol=1e-5)
+
+
+def test_any_layout_of_the_samples_will_do():
+    y = torch.from_numpy(signal("noise", 4, 0.3, samples=2 * SHORT.samples)).float()
+    wanted = SHORT.forward(y[::2].clone())[0]
+    assert torch.equal(SHORT.forward(y[::2])[0], wanted)
+    assert torch.equal(SHORT.forward(y.view(-1, 2)[:, :1].T)[0], wanted)
+    turned = torch.complex(torch.zeros_like(y[::2]), -y[::2]).conj().imag  # a view with a sign to be resolved
+    assert turned.is_neg() and torch.equal(SHORT.forward(turned)[0], wanted)
+
+
+def test_a_frame_may_be_longer_than_the_sound():
+    spec = MelSpec(seconds=0.05, n_fft=4096, hop=1000, n_mels=20)
+    y = signal("noise", 5, 0.3, samples=spec.samples)
+    assert np.abs(absolute_db(y, spec)[0] - librosa_db(y, spec)[1]).max() < 1e-5
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_batch_is_divided_among_threads(two_threads, monkeypatch):
+    y = torch.from_numpy(np.stack([signal("noise", k, 0.3, samples=SHORT.samples) for k in range(9)])).float()
+    seen, power = set(), mel._mel_power
+    monkeypatch.setattr(mel, "_mel_power", lambda *given: (seen.add(threading.get_ident()), power(*given))[1])
+    wanted = torch.cat([SHORT.forward(one)[0] for one in y])
+    with ThreadPoolExecutor(3) as pool:  # of several users at once
+        assert all(torch.equal(got[0], wanted) for got in pool.map(SHORT.forward, [y] * 6))
+    assert len(seen - {threading.get_ident()}) >= 2
+    broken = y.clone()
+    broken[8, 5] = torch.nan
+    with pytest.raises(ValueError, match="expected finite numbers, got NaN"):
+        SHORT.forward(broken)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_has_threads_of_its_own(two_threads):
+    y = torch.from_numpy(np.stack([signal("noise", k, 0.3, samples=SHORT.samples) for k in range(4)])).float()
+    wanted = SHORT.forward(y)[0]
+    assert mel._pool(2, os.getpid()) is not mel._pool(2, os.getpid() + 1)
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=lambda: os._exit(0 if torch.equal(SHORT.forward(y)[0], wanted) else 1))
+    child.start()
+    child.join(60)
+    alive = child.is_alive()
+    child.kill()
+    assert not alive and child.exitcode == 0
 
 
 def test_autocast_changes_nothing():
@@ -254,9 +320,10 @@ def test_autocast_changes_nothing():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", ["noise", "tone", "high-passed"])
 @pytest.mark.parametrize("dtype, within", [(torch.float64, 1e-9), (torch.float32, 1e-3 / 80)])
-def test_the_gpu_agrees(dtype, within):
-    y = torch.from_numpy(signal("noise", 2, 0.3)).to(dtype)
+def test_the_gpu_agrees(kind, dtype, within):
+    y = torch.from_numpy(signal(kind, 2, 0.3)).to(dtype)
     assert torch.allclose(SPEC.forward(y.cuda())[0].cpu(), SPEC.forward(y)[0], atol=within)
 
 
@@ -268,6 +335,7 @@ BAD = {
     "integer": (dict(y=np.zeros(SPEC.samples, np.int16)), "floating point .*, got torch.int16"),
     "integer as float": (dict(y=np.full(SPEC.samples, 9000, np.float32)), "scale of ±1, got a peak of 9000"),
     "empty batch": (dict(y=np.zeros((0, SPEC.samples), np.float32)), r"at least one window, got .*\(0, 110250\)"),
+    "a number": (dict(y=np.float32(0.5)), r"mono samples .*, got shape \(\)"),
     "stereo": (dict(y=np.zeros((SPEC.samples, 2), np.float32)), r"mono .*, got shape \(110250, 2\)"),
     "stereo batch": (dict(y=np.zeros((3, 2, SPEC.samples), np.float32)), r"mono .*, got shape \(3, 2, 110250\)"),
 }
