@@ -3,11 +3,11 @@
     python benchmarks/training_speed.py [--rounds 5] [--batch 32] [--device cpu] [--out nbs/results/training_speed.csv]
 
 Rows take turns, round by round, so that a noisy machine disturbs all of them alike; in each turn a step is taken before
-the one that counts, and each figure is the median over rounds. `of_matmul` is the step's multiply-add rate over that of a
-2048 × 2048 float32 matrix product (in TF32 for the variant of that name), measured in the same rounds. `loader` is the
-share of the step spent on choosing, gathering and widening the batch and drawing its noise. Variants change one thing each:
-`tf32` the matrix products' precision, `bf16` the networks' (autocast), `compile` the execution (torch.compile); on a GPU
-all are measured.
+the one that counts, and each figure is the median over rounds. `of_matmul` is the rate of the step's operations
+(`step_flops`) over that of a 2048 × 2048 float32 matrix product (in TF32 for the variant of that name), measured in the
+same rounds. `loader` is the share of the step spent on choosing, gathering and widening the batch and drawing its noise.
+Variants change one thing each: `tf32` the matrix products' precision, `bf16` the networks' (autocast), `compile` the
+execution (torch.compile); on a GPU all are measured.
 """
 import argparse
 import contextlib
@@ -20,11 +20,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
 
 from musevae.elbo import calibrated_scale, elbo
 from musevae.mel import MelSpec
-from musevae.training import _average, batch_of, noise_of, preset
+from musevae.training import _average, batch_of, noise_of, preset, step_flops
 from musevae.vae import ConvVAE
 
 VARIANTS = ["float32", "tf32", "bf16", "compile"]
@@ -78,21 +77,6 @@ class Step:
         if self.mean_vae is not None:
             _average(self.mean_vae, self.vae, self.chosen.train.average)
 
-    def flops(self):
-        "Operations of a step: two a multiply-add, three passes (forward, and backward to inputs and to weights)."
-        total = []
-
-        def count(layer, inputs, output):
-            spread = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d))
-            total.append((inputs[0] if spread else output).numel() * layer.weight[0].numel())
-
-        kinds = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
-        hooks = [m.register_forward_hook(count) for m in self.vae.modules() if isinstance(m, kinds)]
-        self.learn(*self.load())
-        for hook in hooks:
-            hook.remove()
-        return 2 * 3 * sum(total)
-
 
 def main():
     "Measure, print and store the table."
@@ -110,7 +94,7 @@ def main():
     a = torch.randn(2048, 2048, device=device)
     rows = [(name, d, v) for v in variants for d in args.latent_dims for name in ("demo", "gtzan", "paper")]
     steps = {row: Step(*row, x, args.batch, device) for row in rows}
-    flops = {row: step.flops() for row, step in steps.items()}
+    flops = {row: args.batch * step_flops(step.vae, x[:4].float()) for row, step in steps.items()}
     times, loads, matmul = ({row: [] for row in rows} for _ in range(3))
     for turn in range(args.rounds + 1):
         for row, step in steps.items():

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'TrainConfig', 'Preset', 'preset', 'learning_rate', 'batch_of', 'noise_of', 'evaluate_windows', 'fit',
-           'Run', 'load_run', 'train', 'demo_run']
+           'Run', 'load_run', 'train', 'demo_run', 'step_flops']
 
 # %% ../nbs/07_training.ipynb #330cdf31
 import copy
@@ -35,7 +35,7 @@ from .vae import ConvVAE, VAEConfig
 class TrainConfig:
     "How a `ConvVAE` is trained. Everything that changes over time is a function of the step."
 
-    epochs: int = 20
+    epochs: int = 30
     batch_size: int = 32  # windows a step, over all processes
     learning_rate: float = 1.5e-3  # at its peak; a warm-up in a line, then half a cosine down to 1 %
     warmup_steps: int = 30
@@ -508,3 +508,20 @@ def _recipe(windows):
     code = [ast.dump(ast.parse((files("musevae") / f"{m}.py").read_text())) for m in _MAKERS]
     text = json.dumps([windows.key, asdict(PRESETS["demo"]), code])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+# %% ../nbs/07_training.ipynb #5b0e2742
+def step_flops(vae, x):
+    """Floating-point operations of one training step, per window of `x (batch, 1, n_mels, frames)`: two for each
+    multiply-add of a convolution or matrix product, forward and backward. Weights and gradients of `vae` stay as they are."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def convolution_backward(grad, given, weight, _b, _s, _p, _d, transposed, _o, _g, wanted, **_):
+        each = 2 * math.prod(given if transposed else grad) * math.prod(weight[1:])
+        return each * sum(wanted[:2])  # towards the input, towards the weights
+
+    twin = copy.deepcopy(vae).train()
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: convolution_backward}) as counter:
+        x_hat, mean, std = twin(x, x.new_zeros(len(x), vae.config.latent_dim))
+        q = torch.distributions.Normal(mean, std, validate_args=False)
+        elbo(x, x_hat, q, likelihood=vae.likelihood, scale=vae.scale).loss().backward()
+    return counter.get_total_flops() / len(x)

@@ -23,7 +23,18 @@ from musevae import training
 from musevae.corpus import load_corpus
 from musevae.elbo import elbo
 from musevae.mel import MelSpec, WindowSet
-from musevae.training import PRESETS, TrainConfig, batch_of, fit, learning_rate, load_run, noise_of, preset, train
+from musevae.training import (
+    PRESETS,
+    TrainConfig,
+    batch_of,
+    fit,
+    learning_rate,
+    load_run,
+    noise_of,
+    preset,
+    step_flops,
+    train,
+)
 from musevae.vae import ConvVAE, VAEConfig
 
 SMALL = dict(n_mels=16, seconds=0.7)
@@ -445,3 +456,25 @@ def test_two_processes_make_one_run(clips, tmp_path):
     assert [process.returncode for process in both] == [0, 0], "\n".join(ends)
     run = load_run(tmp_path / "run")
     assert run.metrics["step"].tolist() == [0, 2, 4] and len(run.windows("train")) == 8
+
+
+def test_operations_are_counted_as_by_hand():
+    spec, config = MelSpec(seconds=1), VAEConfig(latent_dim=32, filter_width=24)
+    vae, x = ConvVAE(config, spec), torch.rand(3, 1, *spec.shape)
+    before = {name: weight.clone() for name, weight in vae.state_dict().items()}
+    got = step_flops(vae, x) - step_flops(ConvVAE(replace(config, filter_blocks=0), spec), x)  # the linear path aside
+    wanted = 0
+    for part in (vae.analysis, vae.synthesis):
+        for layer in part.modules():
+            if isinstance(layer, torch.nn.Conv1d):
+                passes = 2 if layer is vae.analysis.stem else 3  # forward, to the weights and, but for x, to the input
+                wanted += 2 * passes * spec.frames * layer.weight.numel()
+    assert got == pytest.approx(wanted + 2 * linear_products_towards_the_analysis(spec))
+    assert all(torch.equal(before[name], weight) for name, weight in vae.state_dict().items())
+    assert all(weight.grad is None for weight in vae.parameters())
+
+
+def linear_products_towards_the_analysis(spec):
+    "Multiply-adds of the backward pass through the transform, needed only if a filter stands before it."
+    bands, frames = spec.shape
+    return bands * bands * frames + bands * frames * frames

@@ -1,11 +1,11 @@
 """Reconstruction and ELBO of the presets beside their baselines, over seeds, latent sizes and kinds of unseen music.
 
-    python nbs/results/quality.py DATA [--latent-dims 64 512 1024 2048] [--seeds 3] [--paper 512]
+    python nbs/results/quality.py DATA [--latent-dims 64 512 1024 2048] [--seeds 3] [--artist 64 512] [--paper 512]
 
 A seed is a split and a training: every seed divides the corpus anew (by clip: other clips, perhaps of known artists; by
 artist: other artists), fits the baselines and trains the preset on its training part, and judges all on its test part.
-The paper's network gets the floating-point operations of `demo` (counted as in `candidates.py`), rounded up to whole
-epochs. Appends to `quality.csv` beside this file, one row a model, and skips the rows that are there: a killed run goes on.
+The paper's network gets the floating-point operations of `demo` (`step_flops`), rounded up to whole epochs. Appends to
+`quality.csv` beside this file, one row a model, and skips the rows that are there: a killed run goes on.
 """
 import argparse
 import math
@@ -14,22 +14,17 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from candidates import operations
 from torch.distributions import Normal
 
 from musevae.corpus import load_corpus, split_clips
 from musevae.elbo import elbo
 from musevae.mel import mel_windows
-from musevae.training import evaluate_windows, fit, preset
+from musevae.reconstruction import errors
+from musevae.training import evaluate_windows, fit, preset, step_flops
 from musevae.vae import ConvVAE, PCABaseline, SeparableTransform
 
 OUT = Path(__file__).with_name("quality.csv")
 KEY = ["model", "split", "latent_dim", "seed"]
-
-
-def rmse_db(x, x_hat):
-    "Root mean square error in dB of pictures in [0, 1]."
-    return 80 * (x - x_hat.clamp(0, 1)).square().mean().sqrt().item()
 
 
 def ppca_nats(x, x_valid, x_test, d):
@@ -89,6 +84,7 @@ def main():
     parser.add_argument("--latent-dims", type=int, nargs="+", default=[64, 512, 1024, 2048])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--splits", nargs="+", default=["clip", "artist"])
+    parser.add_argument("--artist", type=int, nargs="*", default=[64, 512], help="latent sizes to split by artist at")
     parser.add_argument("--paper", type=int, nargs="*", default=[512], help="latent sizes to train the paper's at")
     args = parser.parse_args()
     rows = pd.read_csv(OUT).to_dict("records") if OUT.exists() else []
@@ -98,7 +94,7 @@ def main():
             windows = mel_windows(split_clips(corpus, scheme=split, seed=seed), progress=False)
             x, x_valid, x_test = (windows.select(s).tensor() for s in ("train", "valid", "test"))
             sizes = dict(windows=len(x), unseen=len(x_test))
-            for d in args.latent_dims if split == "clip" else args.latent_dims[:1]:
+            for d in args.latent_dims if split == "clip" else args.artist:
 
                 def add(model, measure, d=d, split=split, seed=seed, sizes=sizes):
                     row = dict(model=model, split=split, latent_dim=d, seed=seed)
@@ -111,17 +107,17 @@ def main():
 
                 def separable(x=x, x_test=x_test, d=d):
                     transform = SeparableTransform.fit(x, d)
-                    return dict(rmse_db=rmse_db(x_test, transform.reconstruct(x_test))) | linear_vae(transform, x_test)
+                    return dict(rmse_db=errors(x_test, transform.reconstruct(x_test)).rmse_db) | linear_vae(transform, x_test)
 
                 def pca(x=x, x_valid=x_valid, x_test=x_test, d=d):
                     found = PCABaseline.fit(x, d)
-                    return dict(rmse_db=rmse_db(x_test, found.reconstruct(x_test))) | ppca_nats(x, x_valid, x_test, d)
+                    return dict(rmse_db=errors(x_test, found.reconstruct(x_test)).rmse_db) | ppca_nats(x, x_valid, x_test, d)
 
                 def network(name, x=x, x_valid=x_valid, x_test=x_test, seed=seed, d=d, **changes):
                     return trained(name, x, x_valid, x_test, seed, latent_dim=d, **changes)
 
                 def paper(x=x, d=d, network=network):
-                    cost = {n: operations(ConvVAE(preset(n, latent_dim=d).vae).initialise(x), x[:4]) for n in ("demo", "paper")}
+                    cost = {n: step_flops(ConvVAE(preset(n, latent_dim=d).vae), x[:4]) for n in ("demo", "paper")}
                     epochs = math.ceil(preset("demo").train.epochs * cost["demo"] / cost["paper"])
                     return network("paper", epochs=epochs, batch_size=32, learning_rate=3e-4, anneal="constant")
 

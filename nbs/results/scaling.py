@@ -11,16 +11,17 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from quality import rmse_db, trained
+from quality import trained
 
 from musevae.corpus import load_corpus, split_clips
 from musevae.mel import mel_windows
+from musevae.reconstruction import errors
 from musevae.synth import made_corpus
 from musevae.training import PRESETS
 from musevae.vae import SeparableTransform
 
 OUT = Path(__file__).with_name("scaling.csv")
-STEPS = 300  # of the data curve, as the demo run has
+STEPS = 450  # of the data curve, as the demo run has
 
 
 def main():
@@ -38,7 +39,7 @@ def main():
             return
         x, x_valid, x_test = parts
         transform = SeparableTransform.fit(x, 512)
-        separable = rmse_db(x_test, transform.reconstruct(x_test))
+        separable = errors(x_test, transform.reconstruct(x_test)).rmse_db
         result = trained(name, x, x_valid, x_test, seed, **changes)
         rows.append(key | dict(windows=len(x), unseen=len(x_test), separable_rmse_db=separable) | result)
         print(rows[-1], flush=True)
@@ -49,9 +50,9 @@ def main():
     for seed in range(args.seeds):
         windows = mel_windows(split_clips(real, seed=seed), progress=False)
         parts = [windows.select(s).tensor() for s in ("train", "valid", "test")]
-        add("network", "gtzan", seed, parts, "gtzan", epochs=epochs, batch_size=32)
         for share in (0.25, 1, 3):
             add("epochs", str(round(share * epochs)), seed, parts, epochs=round(share * epochs))
+        add("network", "gtzan", seed, parts, "gtzan", epochs=epochs, batch_size=32)
     made = split_clips(made_corpus(clips=args.made_clips), seed=0)
     windows = mel_windows(made)
     x_valid, x_test = (windows.select(s).tensor() for s in ("valid", "test"))
