@@ -244,6 +244,7 @@ def _room(shape, dtype):
     if dtype not in kept or kept[dtype].numel() < size:
         with torch.inference_mode(False):
             kept[dtype] = torch.empty(size, dtype=dtype)
+        torch.empty(4 * size)  # and freed: from here on glibc keeps blocks as large as the spectra for the next call
     return kept[dtype][:size].view(shape)
 
 # %% ../nbs/03_mel.ipynb #ec1716b4
