@@ -6,16 +6,16 @@ Each candidate gets the floating-point operations (counted, not timed) that the 
 epochs, rounded to whole epochs of its own. Writes `candidates.csv` beside this file: one row a candidate and seed.
 """
 import argparse
-import tempfile
 from pathlib import Path
 
 import pandas as pd
 import torch
+from quality import judged
 
 from musevae.corpus import load_corpus, split_clips
 from musevae.mel import mel_windows
 from musevae.reconstruction import errors
-from musevae.training import TrainConfig, evaluate_windows, fit, step_flops
+from musevae.training import TrainConfig, step_flops
 from musevae.vae import ConvVAE, PCABaseline, SeparableTransform, VAEConfig
 
 ALONE = dict(linear=False, filter_blocks=0)
@@ -52,14 +52,10 @@ def main():
             cost = step_flops(vae, x[:4])
             budget = budget or cost * args.epochs
             config = TrainConfig(epochs=max(1, round(budget / cost)), learning_rate=rate)
-            with tempfile.TemporaryDirectory() as out:
-                fit(vae, x, x_valid, config, Path(out), seed=seed, progress=False)
-                best = ConvVAE.from_pretrained(Path(out) / "model")
-            result = evaluate_windows(best, x_test)
-            rows.append(dict(
-                model=name, seed=seed, epochs=config.epochs, gflop_a_window=cost / 1e9,
-                million_weights=sum(p.numel() for p in vae.parameters()) / 1e6, rmse_db=result["rmse_db"],
-                elbo_nats=result["elbo"], rate_nats=result["rate"]))
+            result = judged(vae, x, x_valid, x_test, config, seed)
+            result.pop("kept_epoch")
+            rows.append(dict(model=name, seed=seed, gflop_a_window=cost / 1e9,
+                             million_weights=sum(p.numel() for p in vae.parameters()) / 1e6) | result)
             print(rows[-1], flush=True)
     table = pd.DataFrame(rows).assign(data=Path(args.data).name, windows=len(x), unseen=len(x_test), latent_dim=d)
     table.round(4).to_csv(Path(__file__).with_name("candidates.csv"), index=False)

@@ -20,7 +20,7 @@ from musevae.corpus import load_corpus, split_clips
 from musevae.elbo import elbo
 from musevae.mel import mel_windows
 from musevae.reconstruction import errors
-from musevae.training import evaluate_windows, fit, preset, step_flops
+from musevae.training import evaluate_windows, fit, noise_of, preset, step_flops
 from musevae.vae import ConvVAE, PCABaseline, SeparableTransform
 
 OUT = Path(__file__).with_name("quality.csv")
@@ -56,25 +56,30 @@ def ppca_nats(x, x_valid, x_test, d):
 
 
 @torch.no_grad()
-def linear_vae(transform, x):
+def linear_vae(transform, x, seed):
     "ELBO in nats and rate of a `SeparableTransform` as a VAE with its own noise."
     mean, logvar = transform.posterior(x)
     q = Normal(mean, (logvar / 2).exp())
-    bound = elbo(x, transform.decode(q.sample()), q, scale=transform.noise.sqrt())
+    z = mean + q.stddev * noise_of(0, mean.shape, seed)
+    bound = elbo(x, transform.decode(z), q, scale=transform.noise.sqrt())
     return dict(elbo_nats=bound.nats.item(), rate_nats=bound.rate.item())
 
 
-def trained(name, x, x_valid, x_test, seed, **changes):
-    "Train a preset and judge the model it keeps."
-    chosen = preset(name, **changes)
-    torch.manual_seed(seed)
-    vae = ConvVAE(chosen.vae).initialise(x)
+def judged(vae, x, x_valid, x_test, config, seed):
+    "Train a model and judge the best of it, by the validation windows, on the test windows."
     with tempfile.TemporaryDirectory() as out:
-        table = fit(vae, x, x_valid, chosen.train, Path(out), seed=seed, progress=False)
+        table = fit(vae, x, x_valid, config, Path(out), seed=seed, progress=False)
         best = ConvVAE.from_pretrained(Path(out) / "model")
     result = evaluate_windows(best, x_test)
     return dict(rmse_db=result["rmse_db"], elbo_nats=result["elbo"], rate_nats=result["rate"],
-                epochs=chosen.train.epochs, kept_epoch=int(table.epoch[table.valid_elbo.idxmax()]))
+                epochs=config.epochs, kept_epoch=int(table.epoch[table.valid_elbo.idxmax()]))
+
+
+def trained(name, x, x_valid, x_test, seed, **changes):
+    "`judged` of a preset."
+    chosen = preset(name, **changes)
+    torch.manual_seed(seed)
+    return judged(ConvVAE(chosen.vae).initialise(x), x, x_valid, x_test, chosen.train, seed)
 
 
 def main():
@@ -105,9 +110,10 @@ def main():
                     table = pd.DataFrame(rows).assign(data=Path(args.data).name)
                     table.round(4).to_csv(OUT, index=False)
 
-                def separable(x=x, x_test=x_test, d=d):
+                def separable(x=x, x_test=x_test, d=d, seed=seed):
                     transform = SeparableTransform.fit(x, d)
-                    return dict(rmse_db=errors(x_test, transform.reconstruct(x_test)).rmse_db) | linear_vae(transform, x_test)
+                    rmse = errors(x_test, transform.reconstruct(x_test)).rmse_db
+                    return dict(rmse_db=rmse) | linear_vae(transform, x_test, seed)
 
                 def pca(x=x, x_valid=x_valid, x_test=x_test, d=d):
                     found = PCABaseline.fit(x, d)
