@@ -61,7 +61,11 @@ class SeparableTransform(nn.Module):
 
     @torch.no_grad()
     def refit(self, x):
-        "Fit in place to windows `x (n, 1, n_mels, frames)`, a few at a time."
+        """Fit in place to windows `x (n, 1, n_mels, frames)`, a few at a time.
+
+        Returns the variance that each place of the basis leaves to the noise, `(n_mels, frames)`: `noise` where a
+        coefficient is kept, all of its variance elsewhere.
+        """
         self._check(x)
         parts = x.split(64)  # which may be float16: each is widened before it is summed
         self.profile.copy_((sum(p.double().sum((0, 1, 3)) for p in parts) / (len(x) * x.shape[3])).unsqueeze(1))
@@ -73,6 +77,7 @@ class SeparableTransform(nn.Module):
         self.variance.copy_(power[self.index])
         left = power.sum() - self.variance.sum()
         self.noise.copy_((left / max(1, len(power) - len(self.index))).clamp_min(1e-8))
+        return power.index_fill(0, self.index, self.noise.item()).view(len(self.bands), -1)
 
     def _check(self, x):
         if x.ndim != 4 or x.shape[2:] != (len(self.profile), len(self.cosines)) or not len(x):
@@ -178,17 +183,17 @@ def softplus_link(x, top_db=80.0):
 class TimeFilter(nn.Module):
     "Picture in, correction of the same shape out; zero at the start. `(batch, 1, n_mels, frames)`."
 
-    def __init__(self, n_mels, width, blocks):
+    def __init__(self, n_mels, width, blocks, activation=nn.GELU):
         super().__init__()
         self.stem = nn.Conv1d(n_mels, width, 5, padding=2)
-        self.blocks = nn.Sequential(*[TimeBlock(width) for _ in range(blocks)])
+        self.blocks = nn.Sequential(*[TimeBlock(width, activation=activation) for _ in range(blocks)], activation())
         self.head = nn.Conv1d(width, n_mels, 5, padding=2)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x):
         u = self.stem(4 * x[:, 0] - 2)  # to about unit variance
-        return self.head(F.gelu(self.blocks(u))).unsqueeze(1)
+        return self.head(self.blocks(u)).unsqueeze(1)
 
 # %% ../nbs/04_vae.ipynb #a3298f36
 @dataclass(frozen=True)
@@ -199,9 +204,10 @@ class VAEConfig:
     linear: bool = True  # the separable path, set in closed form and then frozen
     filter_blocks: int = 2  # depth of the analysis and synthesis filters; 0: no filters
     filter_width: int = 96  # their channels
+    filter_bend: bool = True  # GELUs in the filters; False: linear filters, the control for what bending is worth
     network: str = "none"  # an encoder and decoder from picture to z and back: none, time, image, paper
     likelihood: str = "gaussian"  # of x: gaussian or laplace
-    per_band: bool = False  # one noise scale a mel band instead of one for all
+    per_band: bool = True  # one noise scale a mel band; False: one for all
     output: str = "magnitude"  # what the Softplus returns: magnitude, or decibel (x̂ itself, as the paper's code)
     profile: bool = True  # decode around the mean spectrum
 
@@ -245,8 +251,8 @@ class ConvVAE(nn.Module):
             for layer in (self.encoder.head, self.decoder.head):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
-        make = (lambda: TimeFilter(shape[0], c.filter_width, c.filter_blocks)) if c.filter_blocks else lambda: None
-        self.analysis, self.synthesis = make(), make()
+        about = (shape[0], c.filter_width, c.filter_blocks, nn.GELU if c.filter_bend else nn.Identity)
+        self.analysis, self.synthesis = (TimeFilter(*about) if c.filter_blocks else None for _ in range(2))
 
     @property
     def likelihood(self):
@@ -262,9 +268,10 @@ class ConvVAE(nn.Module):
     def initialise(self, x):
         "Set linear path and noise scale in closed form from training windows `(n, 1, n_mels, frames)`; returns self."
         self._check(x)
-        self.linear.refit(x)
-        sigma = self.linear.noise.sqrt()  # without a linear path: the spread around the mean spectrum
-        self.log_scale.fill_((sigma if self.likelihood == "gaussian" else sigma / math.sqrt(2)).log())
+        left = self.linear.refit(x).mean(1)  # without a linear path: the spread around the mean spectrum
+        noise = self.linear.bands.square().T @ left.float() if self.config.per_band else self.linear.noise
+        sigma = noise.sqrt().clamp_min(1e-3)
+        self.log_scale.copy_((sigma if self.likelihood == "gaussian" else sigma / math.sqrt(2)).log())
         return self
 
     @torch.no_grad()
