@@ -61,11 +61,7 @@ class SeparableTransform(nn.Module):
 
     @torch.no_grad()
     def refit(self, x):
-        """Fit in place to windows `x (n, 1, n_mels, frames)`, a few at a time.
-
-        Returns the variance that each place of the basis leaves to the noise, `(n_mels, frames)`: `noise` where a
-        coefficient is kept, all of its variance elsewhere.
-        """
+        "Fit in place to windows `x (n, 1, n_mels, frames)`, a few at a time."
         self._check(x)
         parts = x.split(64)  # which may be float16: each is widened before it is summed
         self.profile.copy_((sum(p.double().sum((0, 1, 3)) for p in parts) / (len(x) * x.shape[3])).unsqueeze(1))
@@ -77,7 +73,6 @@ class SeparableTransform(nn.Module):
         self.variance.copy_(power[self.index])
         left = power.sum() - self.variance.sum()
         self.noise.copy_((left / max(1, len(power) - len(self.index))).clamp_min(1e-8))
-        return power.index_fill(0, self.index, self.noise.item()).view(len(self.bands), -1)
 
     def _check(self, x):
         if x.ndim != 4 or x.shape[2:] != (len(self.profile), len(self.cosines)) or not len(x):
@@ -204,7 +199,7 @@ class VAEConfig:
     linear: bool = True  # the separable path, set in closed form and then frozen
     filter_blocks: int = 2  # depth of the analysis and synthesis filters; 0: no filters
     filter_width: int = 96  # their channels
-    filter_bend: bool = True  # GELUs in the filters; False: linear filters, the control for what bending is worth
+    linear_filters: bool = False  # filters without GELUs: the control for what bending is worth
     network: str = "none"  # an encoder and decoder from picture to z and back: none, time, image, paper
     likelihood: str = "gaussian"  # of x: gaussian or laplace
     per_band: bool = True  # one noise scale a mel band; False: one for all
@@ -251,7 +246,7 @@ class ConvVAE(nn.Module):
             for layer in (self.encoder.head, self.decoder.head):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
-        about = (shape[0], c.filter_width, c.filter_blocks, nn.GELU if c.filter_bend else nn.Identity)
+        about = (shape[0], c.filter_width, c.filter_blocks, nn.Identity if c.linear_filters else nn.GELU)
         self.analysis, self.synthesis = (TimeFilter(*about) if c.filter_blocks else None for _ in range(2))
 
     @property
@@ -268,11 +263,20 @@ class ConvVAE(nn.Module):
     def initialise(self, x):
         "Set linear path and noise scale in closed form from training windows `(n, 1, n_mels, frames)`; returns self."
         self._check(x)
-        left = self.linear.refit(x).mean(1)  # without a linear path: the spread around the mean spectrum
-        noise = self.linear.bands.square().T @ left.float() if self.config.per_band else self.linear.noise
-        sigma = noise.sqrt().clamp_min(1e-3)
-        self.log_scale.copy_((sigma if self.likelihood == "gaussian" else sigma / math.sqrt(2)).log())
+        self.linear.refit(x)  # without a linear path its noise is the spread around the mean spectrum
+        sigma = self.linear.noise.sqrt()
+        scale = sigma if self.likelihood == "gaussian" else sigma / math.sqrt(2)
+        self.log_scale.copy_((self._scale_by_band(x) if self.config.per_band else scale).clamp_min(1e-3).log())
         return self
+
+    def _scale_by_band(self, x):
+        "The scale that the errors of samples of the linear path have, `(n_mels,)`, on up to 256 of the windows `x`."
+        x = x[:: -(-len(x) // 256)].float()
+        mean, logvar = self.linear.posterior(x)
+        eps = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0)).to(mean)
+        h = self.linear.decode(mean + (logvar / 2).exp() * eps)
+        r = x - F.leaky_relu(h, 0.1)
+        return r.square().mean((0, 1, 3)).sqrt() if self.likelihood == "gaussian" else r.abs().mean((0, 1, 3))
 
     @torch.no_grad()
     def calibrate(self, scale, momentum=1.0):
