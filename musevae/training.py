@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from .annealing import schedule
+from .annealing import SCHEDULES, schedule
 from .corpus import load_corpus, split_clips
 from .elbo import calibrated_scale, elbo
 from .mel import MelError, MelSpec, WindowSet, mel_clips, mel_windows
@@ -73,7 +73,8 @@ class TrainConfig:
             raise ValueError(f"TrainConfig.average: expected 0 ≤ average < 1, got {self.average!r}")
         if self.mixed_precision not in ("no", "bf16"):
             raise ValueError(f"TrainConfig.mixed_precision: expected no or bf16, got {self.mixed_precision!r}")
-        schedule(self.anneal, 1.0)
+        if self.anneal not in SCHEDULES:
+            raise ValueError(f"TrainConfig.anneal: expected one of {', '.join(SCHEDULES)}, got {self.anneal!r}")
 
 # %% ../nbs/07_training.ipynb #eaac9b5e
 @dataclass(frozen=True)
