@@ -41,6 +41,7 @@ FAULTS = {
     "unreadable": True,  # not decodable as audio
     "unsteady": True,  # decoded twice, it gives two different sounds
     "not finite": True,  # NaN or infinite samples
+    "scale": True,  # a peak above 256 times full scale: no sound on a scale of ±1
     "silent": True,  # nothing above -80 dB of full scale
     "short": True,  # not one window long
     "missing": True,  # listed in corpus.csv, but not there
@@ -402,6 +403,8 @@ def _verdict(m: dict, min_seconds: float) -> list[tuple]:
         findings.append(("unsteady", "decoded twice, it gives two different sounds"))
     elif not m["finite"]:
         findings.append(("not finite", "holds NaN or infinite samples"))
+    elif m["peak"] > 256:
+        findings.append(("scale", f"expected a scale of ±1, got a peak of {m['peak']:.4g} (integers written as floats?)"))
     elif m["peak"] < 1e-4:
         findings.append(("silent", f"peak {20 * np.log10(max(m['peak'], 1e-10)):.0f} dB of full scale"))
     elif m["duration"] < min_seconds:

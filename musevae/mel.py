@@ -750,7 +750,7 @@ def _find(corpus, spec, kind, rows_of, cache, workers, progress):
         if lost:
             store.write_json(note, list(lost))
         left_out += _lines(corpus, lost)
-        corpus = corpus.drop(corpus.index[list(lost)]).reset_index(drop=True)
+        corpus = corpus.iloc[np.setdiff1d(np.arange(len(corpus)), list(lost))].reset_index(drop=True)
     return None, "", corpus, left_out
 
 
