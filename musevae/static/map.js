@@ -538,10 +538,11 @@ function draw(model, el) {
   const end = watch(el, () => { icons(); paint(); });
   sideName.textContent = names[example];
   sideGenre.textContent = genres[genre[example]];
-  const help = [sounds.length ? "Click a point to hear it" : "Click a point to see it",
-    gridSounds.length ? ", an empty place to hear what the decoder makes of it" : "",
-    ". Arrow keys walk from clip to clip, Enter plays, Escape stops", gridSounds.length ? "; with Shift, arrows walk where no clip is." : "."];
-  sideNear.append(h("span", {}, help.join("")));
+  sideNear.append(
+    h("span", {}, `Click a point to ${sounds.length ? "hear" : "see"} it` +
+      (gridSounds.length ? ", an empty place to hear what the decoder makes of it." : ".")),
+    h("span", { class: "mv-keys" }, "Arrow keys walk from clip to clip, Enter plays, Escape stops" +
+      (gridSounds.length ? "; with Shift, arrows walk where no clip is." : ".")));
   show(imageURL(example));
   icons();
   paintNow();
