@@ -220,7 +220,7 @@ def plot_pca(
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    points, genres = pca.transform(z)[:, list(axes)], np.asarray(genres, dtype=object)
+    points, genres = pca.transform(z)[:, list(axes)], pd.Series(np.asarray(genres, dtype=object)).fillna("unknown").to_numpy()
     ax = ax or plt.subplots(figsize=(7.2, 5.2), layout="constrained")[1]
     names = sorted(set(genres))
     colors, markers = sns.color_palette("colorblind", len(names)), "osD^vP<X>p*h" * 9
@@ -318,7 +318,7 @@ def latent_map(
     drawn = [(pca.transform(a[None])[0], pca.transform(b[None])[0], label) for a, b, label in arrows]
     return LatentMap(
         points,
-        genres=table["genre"].astype(str).tolist(),
+        genres=table["genre"].fillna("unknown").astype(str).tolist(),
         names=[f"{r.track} · window {r.window} · {s}" for r, s in zip(table.itertuples(), split, strict=True)],
         sounds=[mp3(y, rate) for y in matched(sounds)],
         images=[spectrogram_png(np.asarray(windows.x[i], np.float32), size=size) for i in shown],
