@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from .mel import MelSpec
 from .networks import NETWORKS, TimeBlock
+from .store import folder, write_json, writing
 
 # %% ../nbs/04_vae.ipynb #0c0433b2
 def cosine_basis(n):
@@ -225,6 +226,23 @@ def _float32(x):
     "A context in which autocast leaves float32 alone, on the device of `x`."
     return torch.autocast(x.device.type, enabled=False)
 
+# %% ../nbs/04_vae.ipynb #04f5e001
+def _fetched(address):
+    "The folder that the repository at `hf://owner/name` has been downloaded to; ValueError if it cannot be."
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(address.removeprefix("hf://"), allow_patterns=["config.json", "model.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{address}: expected a repository of the Hugging Face hub, got none: {reason}") from error
+
+
+def _may_be_repository(path):
+    "Whether a path that leads nowhere looks like owner/name."
+    return str(path).count("/") == 1 and not str(path).startswith((".", "/", "~"))
+
 # %% ../nbs/04_vae.ipynb #b0355eb9
 class ConvVAE(nn.Module):
     """A convolutional VAE for log-mel windows: `encode(x)` → Normal over z, `decode(z)` → positive mel magnitude.
@@ -339,40 +357,42 @@ class ConvVAE(nn.Module):
 
     def save_pretrained(self, path):
         "Write `model.safetensors` and `config.json` (with the mel fingerprint) into the folder `path`; returns it."
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
+        path = folder(path)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, path / "model.safetensors")
+        with writing(path / "model.safetensors", also=(SafetensorError,)) as draft:
+            save_file(state, draft)
         about = dict(format=1, vae=asdict(self.config), mel=self.spec.to_dict(), mel_fingerprint=self.spec.fingerprint)
-        (path / "config.json").write_text(json.dumps(about, indent=1) + "\n")
+        write_json(path / "config.json", about)
         return path
 
     @classmethod
     def from_pretrained(cls, path, *, spec=None):
-        """The model in the folder `path` (or the repository of that name on the Hugging Face hub), in eval mode.
+        """The model in the folder `path` (or in a run's folder), in eval mode; a path never leads to the network.
 
-        With `spec`, a model that was trained on other spectrograms is refused; nothing is unpickled.
+        `hf://owner/name` is a repository on the Hugging Face hub, downloaded once. With `spec`, a model that was trained on
+        other spectrograms is refused; nothing is unpickled.
         """
         from safetensors.torch import load_file
 
-        folder = Path(path)
-        if not folder.is_dir() and str(path).count("/") == 1 and not str(path).startswith((".", "/")):
-            from huggingface_hub import snapshot_download
-
-            folder = Path(snapshot_download(str(path)))
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"{path}: expected a model folder with config.json and model.safetensors, found none")
-        about = json.loads((folder / "config.json").read_text())
+        found = _fetched(str(path)) if str(path).startswith("hf://") else Path(path)
+        if (found / "model" / "config.json").is_file():  # a run: its model stands below
+            found = found / "model"
+        if not (found / "config.json").is_file():
+            hub = f"; a repository of the Hugging Face hub is asked for by hf://{path}" if _may_be_repository(path) else ""
+            raise ValueError(f"{path}: expected a model folder with config.json and model.safetensors, found "
+                             f"{'none' if found.exists() else 'nothing'}{hub}")
+        about = json.loads((found / "config.json").read_text())
         if about.get("format") != 1:
-            raise ValueError(f"{folder}/config.json: expected format 1, got {about.get('format')!r}")
+            raise ValueError(f"{found}/config.json: expected format 1, got {about.get('format')!r}")
         own = MelSpec.from_dict(about["mel"])
-        own.check(about["mel_fingerprint"], folder)
+        own.check(about["mel_fingerprint"], found)
         if spec is not None:
-            spec.check(own.fingerprint, folder)
+            spec.check(own.fingerprint, found)
         vae = cls(VAEConfig(**about["vae"]), own)
-        vae.load_state_dict(load_file(folder / "model.safetensors"))
+        vae.load_state_dict(load_file(found / "model.safetensors"))
         return vae.eval()
 
 # %% ../nbs/04_vae.ipynb #f574daa2
