@@ -123,9 +123,9 @@ def main(argv=None) -> int:
         return _answer(exc, argv)
 
 # %% ../nbs/A2_cli.ipynb #90384676
-_Data = Annotated[Path, arg(metavar="DATA", help="folder of music, list of paths (.txt, .m3u) or table with a column path (.csv)")]
+_Data = Annotated[Path, arg(metavar="DATA", help="folder of music, list of paths (.txt, .m3u) or table of them (.csv)")]
 _Run = Annotated[Path, arg(metavar="RUN", help="folder that a training wrote")]
-_Layout = Annotated[str, arg(metavar="LEVELS", help="what folder levels mean: genre, artist/album, genre/artist, ..., or flat")]
+_Layout = Annotated[str, arg(metavar="LEVELS", help="what folders mean: genre, artist/album, ..., or flat")]
 
 # %% ../nbs/A2_cli.ipynb #0cac060b
 @command
@@ -198,16 +198,12 @@ def mel(
 
 # %% ../nbs/A2_cli.ipynb #ff86f0e3
 def _split(corpus, scheme):
-    "The corpus with its `split`; a ValueError if nothing is left to train or to choose on."
+    "The corpus with its `split`."
     from musevae.corpus import split_clips
 
     if scheme == "clip" and corpus["artist"].notna().mean() > 0.5:
         _note("artists are known: --split artist would keep each of them on one side")
-    corpus = split_clips(corpus, scheme=scheme)
-    if missing := {"train", "valid"} - set(corpus["split"]):
-        raise ValueError(f"DATA: expected clips enough for train, valid and test, got {len(corpus)} by {scheme}: "
-                         f"none left for {' and '.join(sorted(missing))}")
-    return corpus
+    return split_clips(corpus, scheme=scheme)
 
 # %% ../nbs/A2_cli.ipynb #38f38b1d
 _PRESETS = ("demo", "gtzan", "paper", "code", "linear")
@@ -222,7 +218,8 @@ def _plan(corpus, scheme, windows, preset):
     split = ", ".join(f"{clips.get(p, 0)} {p} ({parts.get(p, 0)} windows)" for p in ("train", "valid", "test"))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     shape = " × ".join(map(str, windows.spec.shape))
-    yield "corpus", f"{len(corpus)} clips of {corpus['genre'].nunique()} genres, {len(windows)} windows of {shape}"
+    genres = f"{corpus['genre'].nunique()} genres" if corpus["genre"].notna().any() else "unknown genre"
+    yield "corpus", f"{len(corpus)} clips of {genres}, {len(windows)} windows of {shape}"
     yield "split", f"by {scheme}: {split}"
     yield "preset", preset
     yield "device", device
@@ -239,15 +236,17 @@ def train(
     epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's)")] = None,
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
     split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split")] = "clip",
+    layout: _Layout = "auto",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
     tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too, in RUN/tensorboard")] = False,
 ):
     "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits, figures."
     _at_least("--latent-dim", latent_dim)
     _at_least("--epochs", epochs)
-    from musevae.corpus import load_corpus
+    from musevae.corpus import check_outside, load_corpus
 
-    corpus = _split(load_corpus(data, progress=_progress()), split)
+    check_outside(out, data)
+    corpus = _split(load_corpus(data, layout=layout, progress=_progress()), split)
     from musevae import training
     from musevae.mel import mel_windows
 
