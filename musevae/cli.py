@@ -11,13 +11,14 @@ import math
 import os
 import shlex
 import sys
+import time
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 # %% ../nbs/A2_cli.ipynb #070227ae
 _ABOUT = """Variational autoencoders for musical spectrograms: from a folder of music to a latent map that plays.
@@ -87,7 +88,7 @@ def _answer(exc, argv):
         return 0
     if isinstance(exc, KeyboardInterrupt):
         again = [*argv, "--resume"] if argv[0] == "train" and "--resume" not in argv else argv
-        stopped = str(exc).removesuffix(": resume to go on") or "stopped; what was written is kept"
+        stopped = str(exc) or "stopped; what was written is kept"
         _note(f"{stopped}. To go on:", shlex.join(["musevae", *again]))
         return 130
     if "MUSEVAE_TRACEBACK" in os.environ:
@@ -197,32 +198,69 @@ def mel(
     print(f"mel fingerprint {windows.spec.fingerprint}, cache {Path(out or home()) / f'mel-{windows.key}'}")
 
 # %% ../nbs/A2_cli.ipynb #ff86f0e3
-def _split(corpus, scheme):
-    "The corpus with its `split`."
+def _split(corpus, scheme, data, hint):
+    "The corpus with its `split`; a ValueError if nothing is left to train or to choose on. `hint`: the choice is still open."
     from musevae.corpus import split_clips
 
-    if scheme == "clip" and corpus["artist"].notna().mean() > 0.5:
-        _note("artists are known: --split artist would keep each of them on one side")
-    return split_clips(corpus, scheme=scheme)
+    if hint and scheme == "clip" and corpus["artist"].notna().mean() > 0.5:
+        _note("artists are known, and --split clip divides their clips; --split artist keeps each artist on one side. "
+              "A run keeps its split: choose before it starts, or take another RUN")
+    corpus = split_clips(corpus, scheme=scheme)
+    if missing := {"train", "valid"} - set(corpus["split"]):  # a published split, and few of its clips
+        raise ValueError(f"{data}: expected clips to train and to choose on, got none for {' and '.join(sorted(missing))}: "
+                         f"--split {scheme} knows few of these clips; --split clip or artist divides any music")
+    return corpus
 
 # %% ../nbs/A2_cli.ipynb #38f38b1d
 _PRESETS = ("demo", "gtzan", "paper", "code", "linear")
 _SPLITS = ("clip", "artist", "fault-filtered", "artist-folds")
 
 # %% ../nbs/A2_cli.ipynb #098cdc56
-def _plan(corpus, scheme, windows, preset):
+def _settings(preset, words, **options):
+    "Changes for a training, from --set and other options, and its mel spec; UsageError if they cannot be."
+    from musevae.training import configure, read_settings
+
+    words = [*words, *(f"{name}={value}" for name, value in options.items() if value is not None)]
+    try:
+        changes = read_settings(words)
+        return changes, configure(preset, **changes)[1]
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
+
+
+def _plan(corpus, scheme, windows, preset, changes, device):
     "Lines that say what a training is about to do."
     import torch
 
     clips, parts = corpus["split"].value_counts(), windows.table["split"].value_counts()
     split = ", ".join(f"{clips.get(p, 0)} {p} ({parts.get(p, 0)} windows)" for p in ("train", "valid", "test"))
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    cpu = f"CPU, {torch.get_num_threads()} threads"
     shape = " × ".join(map(str, windows.spec.shape))
     genres = f"{corpus['genre'].nunique()} genres" if corpus["genre"].notna().any() else "unknown genre"
     yield "corpus", f"{len(corpus)} clips of {genres}, {len(windows)} windows of {shape}"
     yield "split", f"by {scheme}: {split}"
-    yield "preset", preset
-    yield "device", device
+    yield "preset", ", ".join([preset, *(f"{name} = {value}" for name, value in changes.items())])
+    yield "device", torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+
+# %% ../nbs/A2_cli.ipynb #a2f5e002
+def _epoch_lines():
+    "For `train(on_epoch=...)`: prints each row of metrics as one line, at once, above the bar if there is one."
+    from tqdm import tqdm
+
+    since = None
+
+    def line(row):
+        nonlocal since
+        if since is None:
+            print(f"{'epoch':>5} {'beta':>6} {'ELBO train':>11} {'unseen':>9} {'rate':>7} {'RMSE, dB':>9} {'s':>7}", flush=True)
+        now = time.perf_counter()
+        took = f"{now - since:.1f}" if since else "-"
+        since = now
+        tqdm.write(f"{row['epoch']:>5} {row['beta']:>6.3g} {row['train_elbo']:>11.1f} {row['valid_elbo']:>9.1f} "
+                   f"{row['valid_rate']:>7.1f} {row['valid_rmse_db']:>9.3f} {took:>7}")
+        sys.stdout.flush()
+
+    return line
 
 # %% ../nbs/A2_cli.ipynb #d9fa0731
 @command
@@ -233,32 +271,35 @@ def train(
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; made if absent")],
     preset: Annotated[Literal[_PRESETS], arg(help="demo takes minutes, gtzan is our best")] = "demo",
     latent_dim: Annotated[int | None, arg(metavar="INT", help="latent units (default: the preset's)")] = None,
-    epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's)")] = None,
+    epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's, or what the run to "
+                      "resume had planned); with --resume, a longer plan")] = None,
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
-    split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split")] = "clip",
+    split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split; a run keeps it")] = "clip",
     layout: _Layout = "auto",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
+    device: Annotated[str, arg(metavar="NAME", help="auto, cpu, cuda, or one of several: cuda:1")] = "auto",
+    set_: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="FIELD=VALUE", help="any other field of the model, "
+                    "the training or the spectrogram, such as learning_rate=0.001; repeat it for more")] = (),
     tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too, in RUN/tensorboard")] = False,
 ):
     "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits, figures."
     _at_least("--latent-dim", latent_dim)
     _at_least("--epochs", epochs)
+    from musevae import runs, training
     from musevae.corpus import check_outside, load_corpus
-
-    check_outside(out, data)
-    corpus = _split(load_corpus(data, layout=layout, progress=_progress()), split)
-    from musevae import training
     from musevae.mel import mel_windows
 
-    windows = mel_windows(corpus, progress=_progress())
-    for name, words in _plan(corpus, split, windows, preset):
+    check_outside(out, data)
+    if not resume:
+        runs.vacant(out)
+    changes, spec = _settings(preset, set_, **{"vae.latent_dim": latent_dim, "train.epochs": epochs})
+    place = training.find_device(device)
+    corpus = _split(load_corpus(data, layout=layout, progress=_progress()), split, data, hint=not resume)
+    windows = mel_windows(corpus, spec, progress=_progress())
+    for name, words in _plan(corpus, split, windows, preset, changes, place):
         print(f"{name:<8} {words}", flush=True)
-    changes = dict(latent_dim=latent_dim, epochs=epochs)
-    run = training.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=_progress(),
-                         tensorboard=tensorboard, **changes)
-    columns = ["epoch", "beta", "train_elbo", "valid_elbo", "valid_distortion", "valid_rate", "valid_rmse_db"]
-    rows = sorted({*range(0, len(run.metrics), max(1, len(run.metrics) // 8)), len(run.metrics) - 1})
-    print(run.metrics[columns].iloc[rows].to_string(index=False, float_format="%.5g"))
+    run = training.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=_progress(), device=device,
+                         on_epoch=_epoch_lines(), tensorboard=tensorboard, **changes)
     best = run.metrics["valid_elbo"].idxmax()
     print(f"kept     epoch {run.metrics['epoch'][best]}: the best ELBO on clips not trained on (nats per window)")
     print(f"run      {run.path}")
