@@ -219,7 +219,7 @@ def plot_pca(
     "Codes on two principal axes, coloured by genre; centroids and their ellipses over units, not windows."
     import matplotlib.pyplot as plt
 
-    points, genres = pca.transform(z)[:, list(axes)], np.asarray(genres, dtype=object)
+    points, genres = pca.transform(z)[:, list(axes)], pd.Series(np.asarray(genres, dtype=object)).fillna("unknown").to_numpy()
     ax = ax or plt.subplots(figsize=(7.2, 5.2), layout="constrained")[1]
     for name, look in genre_style(genres).items():
         mine = points[genres == name]
@@ -316,7 +316,7 @@ def latent_map(
     drawn = [(pca.transform(a[None])[0], pca.transform(b[None])[0], label) for a, b, label in arrows]
     return LatentMap(
         points,
-        genres=table["genre"].astype(str).tolist(),
+        genres=table["genre"].fillna("unknown").astype(str).tolist(),
         names=[f"{r.track} · window {r.window} · {s}" for r, s in zip(table.itertuples(), split, strict=True)],
         sounds=[mp3(y, rate) for y in matched(sounds)],
         images=[spectrogram_png(np.asarray(windows.x[i, :, :frames], np.float32), size=size, seconds=lasting) for i in shown],
