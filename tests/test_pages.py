@@ -21,7 +21,7 @@ def survey(book, browser):
 
     def look(name):
         if name not in found:
-            with visit(browser, book / f"{name}.html", color_scheme="light") as seen:
+            with visit(browser, book / f"{name}.html", color_scheme="light", reduced_motion="reduce") as seen:
                 page = seen.page
                 facts = found[name] = {**seen.survey(), "complaints": seen.complaints}
                 facts["stray_tex"] = page.evaluate(gate.STRAY_TEX)
