@@ -26,7 +26,8 @@ _ABOUT = """Variational autoencoders for musical spectrograms: from a folder of 
 musevae train MUSIC --out RUN, then musevae evaluate RUN MUSIC and musevae map RUN MUSIC --out map.html.
 No music at hand? musevae synth MUSIC composes and renders some.
 
-DATA is a folder with one folder a genre; RUN is the folder that a training wrote."""
+DATA is music: a folder, a list of paths (.txt, .m3u) or a table with a column path (.csv). RUN is the folder that a
+training wrote."""
 
 # %% ../nbs/A2_cli.ipynb #fab162c0
 class UsageError(ValueError):
@@ -123,8 +124,9 @@ def main(argv=None) -> int:
         return _answer(exc, argv)
 
 # %% ../nbs/A2_cli.ipynb #90384676
-_Data = Annotated[Path, arg(metavar="DATA", help="folder with one folder a genre, or GTZAN's own tree")]
+_Data = Annotated[Path, arg(metavar="DATA", help="folder of music, list of paths (.txt, .m3u) or table of them (.csv)")]
 _Run = Annotated[Path, arg(metavar="RUN", help="folder that a training wrote")]
+_Layout = Annotated[str, arg(metavar="LEVELS", help="what folders mean: genre, artist/album, ..., or flat")]
 
 # %% ../nbs/A2_cli.ipynb #0cac060b
 @command
@@ -138,8 +140,12 @@ def synth(
 ):
     "Compose and render the made corpus: ten genres, nothing to download."
     _at_least("--clips", clips)
+    if not seconds >= 5:
+        raise UsageError(f"--seconds: expected at least 5, the length of a window, got {seconds:g}")
+    from musevae.corpus import check_vacant
     from musevae.synth import render
 
+    check_vacant(out)
     table = render(out, clips=clips, seed=seed, seconds=seconds, progress=_progress())
     print(f"{len(table)} clips of {table['genre'].nunique()} genres in {out} (seed {seed})")
 
@@ -149,12 +155,13 @@ def scan(
     data: _Data,
     /,
     *,
+    layout: _Layout = "auto",
     csv: Annotated[Path | None, arg(metavar="FILE", help="write the table of clips and faults here")] = None,
 ):
     "Check a corpus: totals a genre, every fault by name. Exit code 1 if a file had to be left out."
     from musevae.corpus import scan as look
 
-    found = look(data, progress=_progress())
+    found = look(data, layout=layout, progress=_progress())
     print(found.summary())
     if csv is not None:
         _folder(csv.parent)
@@ -162,7 +169,7 @@ def scan(
         print(f"table: {csv}")
     if found.clips.empty:
         what = f"{found.lost} that cannot be used" if found.found else f"none among {found.others} files"
-        raise ValueError(f"{data}: expected audio files in genre folders, got {what}")
+        raise ValueError(f"{data}: expected audio files, got {what}")
     return found.exit_code
 
 # %% ../nbs/A2_cli.ipynb #b6d2c4f1
@@ -199,12 +206,9 @@ def _split(corpus, scheme, data, hint):
         _note("artists are known, and --split clip divides their clips; --split artist keeps each artist on one side. "
               "A run keeps its split: choose before it starts, or take another RUN")
     corpus = split_clips(corpus, scheme=scheme)
-    if missing := {"train", "valid"} - set(corpus["split"]):
-        unit, by = ("artists", f" by {corpus['artist'].nunique()} artists") if "artist" in scheme else ("clips", "")
-        got = f"{len(corpus)} clip{'s' * (len(corpus) > 1)}{by}"
-        raise ValueError(f"{data}: expected clips enough for train, valid and test, got {got}: --split {scheme} leaves none for "
-                         f"{' and '.join(sorted(missing))}; ten {unit} or more leave some for each (cut long recordings into "
-                         "clips)")
+    if missing := {"train", "valid"} - set(corpus["split"]):  # a published split, and few of its clips
+        raise ValueError(f"{data}: expected clips to train and to choose on, got none for {' and '.join(sorted(missing))}: "
+                         f"--split {scheme} knows few of these clips; --split clip or artist divides any music")
     return corpus
 
 # %% ../nbs/A2_cli.ipynb #38f38b1d
@@ -232,7 +236,8 @@ def _plan(corpus, scheme, windows, preset, changes, device):
     split = ", ".join(f"{clips.get(p, 0)} {p} ({parts.get(p, 0)} windows)" for p in ("train", "valid", "test"))
     cpu = f"CPU, {torch.get_num_threads()} threads"
     shape = " × ".join(map(str, windows.spec.shape))
-    yield "corpus", f"{len(corpus)} clips of {corpus['genre'].nunique()} genres, {len(windows)} windows of {shape}"
+    genres = f"{corpus['genre'].nunique()} genres" if corpus["genre"].notna().any() else "unknown genre"
+    yield "corpus", f"{len(corpus)} clips of {genres}, {len(windows)} windows of {shape}"
     yield "split", f"by {scheme}: {split}"
     yield "preset", ", ".join([preset, *(f"{name} = {value}" for name, value in changes.items())])
     yield "device", torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
@@ -270,6 +275,7 @@ def train(
                       "resume had planned); with --resume, a longer plan")] = None,
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
     split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split; a run keeps it")] = "clip",
+    layout: _Layout = "auto",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
     device: Annotated[str, arg(metavar="NAME", help="auto, cpu, cuda, or one of several: cuda:1")] = "auto",
     set_: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="FIELD=VALUE", help="any other field of the model, "
@@ -280,14 +286,15 @@ def train(
     _at_least("--latent-dim", latent_dim)
     _at_least("--epochs", epochs)
     from musevae import runs, training
-    from musevae.corpus import load_corpus
+    from musevae.corpus import check_outside, load_corpus
     from musevae.mel import mel_windows
 
+    check_outside(out, data)
     if not resume:
         runs.vacant(out)
     changes, spec = _settings(preset, set_, **{"vae.latent_dim": latent_dim, "train.epochs": epochs})
     place = training.find_device(device)
-    corpus = _split(load_corpus(data, progress=_progress()), split, data, hint=not resume)
+    corpus = _split(load_corpus(data, layout=layout, progress=_progress()), split, data, hint=not resume)
     windows = mel_windows(corpus, spec, progress=_progress())
     for name, words in _plan(corpus, split, windows, preset, changes, place):
         print(f"{name:<8} {words}", flush=True)
@@ -301,14 +308,15 @@ def train(
 
 # %% ../nbs/A2_cli.ipynb #07c1cd71
 def _windows(run, data):
-    "The windows of `data` under the run's spec; clips of the run's own corpus keep their split."
+    "The windows of `data` under the run's spec; clips of the run's own corpus keep their split, genre and artist."
     from musevae.corpus import load_corpus
     from musevae.mel import mel_windows
 
     corpus = load_corpus(data, progress=_progress())
     for key in ("sha256", "path"):
-        known = run.corpus.drop_duplicates(key).set_index(key)["split"].astype("string")
-        corpus["split"] = corpus["split"].fillna(corpus[key].map(known))
+        run_clips = run.corpus.drop_duplicates(key).set_index(key)
+        for column in [c for c in ("split", "genre", "artist") if c in run_clips]:
+            corpus[column] = corpus[column].fillna(corpus[key].map(run_clips[column].astype("string")))
     return mel_windows(corpus, run.spec, progress=_progress())
 
 # %% ../nbs/A2_cli.ipynb #69d47a8b

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Errors', 'errors', 'speckle_floor', 'held_out', 'passes', 'pick', 'figure_pairs', 'linear_baselines', 'evaluate',
-           'residual_z', 'plot_calibration', 'interpolate', 'sample', 'save_evaluation']
+           'residual_z', 'plot_calibration', 'interpolate', 'sample', 'with_noise', 'save_evaluation']
 
 # %% ../nbs/10_reconstruction.ipynb #e791545f
 import csv
@@ -125,7 +125,7 @@ def pick(
     n=6,
 ) -> np.ndarray:
     "Row numbers of `n` windows spread over genres first, then over clips: the third window of a clip where it has one."
-    rows = pd.DataFrame({"genre": table["genre"].to_numpy(), "track": table["track"].to_numpy()})
+    rows = pd.DataFrame({"genre": table["genre"].fillna("").astype(str).to_numpy(), "track": table["track"].to_numpy()})
     rows["row"] = np.arange(len(rows))
     per_clip = rows.groupby(["genre", "track"], sort=True)["row"].apply(lambda r: r.iloc[min(2, len(r) - 1)])
     turn = per_clip.groupby(level=0).cumcount()
@@ -212,13 +212,15 @@ def _probe_figures(run, windows, split, latents, seed):
         table = pd.concat([train.table.assign(test=False), table], ignore_index=True)
         latents = _joined(train, latents, table)
     genres, groups, unit = table["genre"].astype(str).to_numpy(), units_of(table), "artist where known, else clip"
+    known = table["genre"].notna().to_numpy()  # what has no genre is not asked for it
+    table, genres, groups = table[known], genres[known], groups[known]
     if len(set(groups[table["test"]]) & set(groups[~table["test"]])):
         groups, unit = table["track"].to_numpy(object), "clip; artists stand on both sides: no claim about genres"
     test = None if table["test"].all() else table["test"].to_numpy()
     enough = len(set(groups)) >= 10 if test is None else len(set(genres[~test])) > 1
-    if len(set(genres)) < 2 or not enough:
+    if len(set(genres)) < 2 or not enough or not table["test"].any():
         return {}
-    found = probe(latents.mean, genres, groups, test=test, seed=seed)
+    found = probe(latents.mean[known], genres, groups, test=test, seed=seed)
     low, high = found.interval
     keys = ("probe_accuracy", "probe_low", "probe_high", "probe_chance", "probe_groups")
     how = "train → held out" if test is not None else "5 folds of whole clips or artists"
@@ -355,6 +357,21 @@ def sample(
         cov = np.cov(mean.T).reshape(d, d) + np.diag((aggregate.std.astype(np.float64) ** 2).mean(0))
         z = torch.from_numpy(mean.mean(0)) + z @ torch.from_numpy(np.linalg.cholesky(cov)).T
     return vae.spec.log(vae.decode(z.to(p.device, torch.float32))).cpu()
+
+# %% ../nbs/10_reconstruction.ipynb #a9c0cd7d
+@torch.no_grad()
+def with_noise(
+    vae,
+    x_hat,  # pictures from its decoder, `(n, 1, n_mels, frames)`
+    seed=0,
+) -> torch.Tensor:
+    "x from p(x|z): pictures with the noise drawn that the likelihood puts on them, clipped to [0, 1] as data are."
+    x_hat, generator = torch.as_tensor(x_hat).float().cpu(), torch.Generator().manual_seed(seed)
+    if vae.likelihood == "laplace":  # the difference of two exponential variables
+        unit = torch.rand(2, *x_hat.shape, generator=generator).log().diff(dim=0)[0]
+    else:
+        unit = torch.randn(x_hat.shape, generator=generator)
+    return (x_hat + vae.scale.cpu().reshape(-1, 1) * unit).clamp(0, 1)
 
 # %% ../nbs/10_reconstruction.ipynb #f62aab64
 def _write_sounds(folder, windows, x_hat, names, spec):

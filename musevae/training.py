@@ -86,7 +86,7 @@ class Preset:
     name: str = "own"  # the entry of `PRESETS` that it was made from
 
 # %% ../nbs/07_training.ipynb #1136611e
-_PAPER = VAEConfig(latent_dim=1024, linear=False, filter_blocks=0, network="paper", profile=False)
+_PAPER = VAEConfig(latent_dim=1024, linear=False, filter_blocks=0, network="paper", per_band=False, profile=False)
 PRESETS = {
     "demo": Preset(),  # minutes on two cores
     "gtzan": Preset(VAEConfig(filter_blocks=4, filter_width=256), TrainConfig(epochs=100, batch_size=64)),
@@ -96,7 +96,7 @@ PRESETS = {
         TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, warmup_steps=1000, weight_decay=0.0, clip_norm=math.inf,
                     average=0.0, anneal="linear", anneal_epochs=30.0, scale=5e-4 * 128 * 216, clamp=True),
     ),
-    "linear": Preset(VAEConfig(filter_blocks=0), TrainConfig(epochs=1)),  # the closed form, nothing trained but variances
+    "linear": Preset(VAEConfig(filter_blocks=0, per_band=False), TrainConfig(epochs=1)),  # the closed form: only variances learn
 }
 
 # %% ../nbs/07_training.ipynb #11b90fa0
