@@ -1,6 +1,6 @@
 """A corpus from files to the cached array: time, memory, and what the time goes into, at growing numbers of clips.
 
-    python benchmarks/mel_cache.py DATA [--times 1 3 10] [--out nbs/results/mel_cache.csv]
+    python benchmarks/mel_cache.py DATA [--times 1 3 10] [--store]
 
 DATA: a folder genre/file of audio, as GTZAN or gtzan_mini. Each run is a process of its own that makes a cache of DATA's
 clips, so many times over (a hundred clips ten times are GTZAN's thousand: the files are read each time), in a folder that
@@ -13,14 +13,12 @@ what the run needs beyond them: queues, shards, hashes, the assembly.
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -67,7 +65,7 @@ def main():
     parser.add_argument("data")
     parser.add_argument("--times", type=int, nargs="+", default=[1, 3, 10])
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--store", action="store_true", help="write nbs/results/mel_cache.csv")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -75,8 +73,7 @@ def main():
         return
     from musevae.corpus import load_corpus
 
-    about = dict(source=Path(options.data).name, workers=options.workers, date=datetime.now(UTC).strftime("%Y-%m-%d"),
-                 cpu=f"{os.cpu_count()} cores, {platform.machine()}")
+    about = dict(source=Path(options.data).name, workers=options.workers)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "clips.csv"
@@ -87,8 +84,10 @@ def main():
             row = json.loads(done.stdout)
             rows.append({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} | about)
             print(rows[-1], flush=True)
-    if options.out:
-        pd.DataFrame(rows).to_csv(options.out, index=False)
+    if options.store:
+        from ledger import Ledger
+
+        Ledger("mel_cache", ["clips"], packages=("numba",)).add(rows, dict(times=options.times) | about, whole=True)
 
 
 if __name__ == "__main__":

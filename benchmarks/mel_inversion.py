@@ -1,6 +1,6 @@
 """What each step from a mel picture back to sound loses: the table of chapter 11.
 
-    python benchmarks/mel_inversion.py DATA [--windows 10] [--out nbs/results/mel_inversion.csv]
+    python benchmarks/mel_inversion.py DATA [--windows 10] [--store]
 
 DATA: a folder genre/file of audio. One window a clip, clips spread evenly over the folder. Columns: `convergence_db`
 spectral convergence, `lsd_db` log-spectral distance at n_fft 2048 and hop 512, `lsd_short_db` the same at 512 and 128
@@ -9,17 +9,13 @@ seconds a window. Means over windows; `mel_l1_sd` is the spread over windows.
 """
 
 import argparse
-import csv
-import importlib.metadata
-import os
-import platform
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import librosa
 import numpy as np
 import torch
+from ledger import Ledger
 
 from musevae.corpus import read_audio
 from musevae.mel import MelSpec, mel_filterbank
@@ -126,7 +122,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--windows", type=int, default=10)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--store", action="store_true", help="write nbs/results/mel_inversion.csv")
     options = parser.parse_args()
     torch.set_num_threads(1)
     paths = sorted(p for p in options.data.glob("**/*") if p.suffix in (".flac", ".wav", ".au", ".mp3"))
@@ -137,9 +133,7 @@ def main():
     about = dict(
         windows=len(y),
         data=options.data.name,
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        cpu=f"1 thread of {os.cpu_count()}, {platform.machine()}",
-        versions=" ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "librosa", "numpy")),
+        threads=1,
     )
     rows = []
     for name, values in magnitudes(x, ref_db):
@@ -151,13 +145,8 @@ def main():
         cpu = (time.process_time() - start) / len(y)
         rows.append(dict(chain=name, **judge(y, made, x, ref_db), cpu_s=round(cpu, 3), **about))
         print(f"{name:46s}", {k: v for k, v in rows[-1].items() if k not in about and k != "chain"}, flush=True)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        columns = list(rows[-1])
-        with open(options.out, "w", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    if options.store:
+        Ledger("mel_inversion", ["chain"], packages=("librosa", "numpy")).add(rows, dict(spec=SPEC) | about, seeds=0, whole=True)
 
 
 if __name__ == "__main__":

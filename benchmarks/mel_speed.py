@@ -1,6 +1,6 @@
 """Windows a second of the mel front end against librosa, in one run, on the same cores.
 
-    python benchmarks/mel_speed.py [DATA] [--out nbs/results/mel_speed.csv]
+    python benchmarks/mel_speed.py [DATA] [--store]
 
 DATA: a folder genre/file of audio; without it, ten minutes of noise. Every contender sees the same windows and as many
 threads, for BLAS and FFT alike (without that limit librosa's BLAS takes all cores); rounds are interleaved and the median
@@ -9,19 +9,16 @@ else the machine was doing. torchaudio and nnAudio are measured where they are i
 """
 
 import argparse
-import importlib.metadata
 import os
-import platform
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import librosa
 import numpy as np
-import pandas as pd
 import torch
+from ledger import Ledger
 from threadpoolctl import threadpool_limits
 
 from musevae.mel import MelSpec
@@ -99,15 +96,12 @@ def main():
     parser.add_argument("--windows", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, os.cpu_count() or 1}))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--store", action="store_true", help="write nbs/results/mel_speed.csv")
     options = parser.parse_args()
     y = windows_of(options.data, options.windows)
     about = dict(
         source="noise" if options.data is None else Path(options.data).name,
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        cpu=f"{os.cpu_count()} cores, {platform.machine()}",
         load=round(os.getloadavg()[0], 1),
-        versions=" ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "numba", "librosa", "numpy")),
     )
     rows = []
     for threads in options.threads:
@@ -133,9 +127,9 @@ def main():
                 f"{threads} threads  {name:28s} {1e3 * wall / len(y):7.2f} ms wall {1e3 * cpu / len(y):7.2f} ms cpu a window"
                 f"   {base[0] / wall:5.1f}x wall {base[1] / cpu:5.1f}x cpu"
             )
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows).to_csv(options.out, index=False)
+    if options.store:
+        ledger = Ledger("mel_speed", ["contender", "threads"], packages=("numba", "librosa", "numpy"))
+        ledger.add(rows, dict(spec=SPEC, windows=options.windows, rounds=options.rounds, source=about["source"]), whole=True)
 
 
 if __name__ == "__main__":

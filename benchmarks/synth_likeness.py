@@ -1,12 +1,13 @@
 """How far does the made corpus stand for real music? Chapter 2 shows the tables that this script writes.
 
-    python benchmarks/synth_likeness.py GTZAN [--mels MELS.npz] [--made NAME=FOLDER ...] [--out nbs/results]
+    python benchmarks/synth_likeness.py GTZAN [--mels MELS.npz] [--made NAME=FOLDER ...]
 
 GTZAN is a folder of real clips, `genre/file`. MELS.npz may hold more of them as pictures (`mel_db` (n, 128, 216) in dB,
 `genre`, `split`): those of split "valid" are one reference; the others, from which the spectra of the style tables come,
 are another, and show how near real music by other artists comes to the first. Each made corpus is a rendered folder;
-NAMEs that end in a digit are seeds of one version (`now1`, `now2`). Without --made, seeds 1, 2 and 3 are rendered. Rows of
-other corpora that the tables hold already are kept: `first` is the first generator, which is not in this repository, and
+NAMEs that end in a digit are seeds of one version (`now1`, `now2`). Without --made, seeds 1, 2 and 3 are rendered. Writes
+`synth_probe.csv`, `synth_likeness.csv`, `synth_dynamics.csv` and `synth_pca.csv` in `nbs/results`; rows of other corpora that
+they hold already are kept: `first` is the first generator, which is not in this repository, and
 `tuned` a version of the tables that was given up.
 """
 
@@ -18,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import numpy as np
 import pandas as pd
+from ledger import Ledger
 from scipy.fft import dct
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -89,15 +91,11 @@ def pca_spectrum(db, windows=590, components=128, seed=0):
     return values[:components] / values.sum()
 
 
-def save(table, path, digits):
-    "Write a table; what an earlier one says of corpora that were not measured now is kept."
-    if path.exists():
-        before = pd.read_csv(path)
-        if "corpus" in table:
-            table = pd.concat([before[~before.corpus.isin(table.corpus)], table])
-        else:
-            table = before[[c for c in before if c not in table or c == "component"]].merge(table, on="component")
-    table.to_csv(path, index=False, float_format=f"%.{digits}f")
+def save(table, name, labels, keys, digits):
+    "Store what was measured, corpus by corpus; rows of corpora that were not measured now are kept."
+    ledger = Ledger(name, labels, packages=("scikit-learn",))
+    for corpus, rows in table.round(digits).groupby("corpus", sort=False):
+        ledger.add(rows.to_dict("records"), dict(spec=SPEC), data=keys.get(corpus.removeprefix("real or "), ""), seeds=0)
 
 
 def main():
@@ -105,7 +103,6 @@ def main():
     parser.add_argument("gtzan", type=Path)
     parser.add_argument("--mels", type=Path)
     parser.add_argument("--made", nargs="*", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--out", type=Path, default=Path("nbs/results"))
     args = parser.parse_args()
     tables = {"real": load_corpus(args.gtzan)}
     for item in args.made:
@@ -117,7 +114,7 @@ def main():
     db = {name: decibels(w) for name, w in sets.items()}
     genres = {name: w.table.genre.to_numpy(str) for name, w in sets.items()}
     clips = {name: w.table.track.to_numpy(str) for name, w in sets.items()}
-    args.out.mkdir(parents=True, exist_ok=True)
+    keys = {name: w.key for name, w in sets.items()}
 
     rows = []
     for name in sets:
@@ -130,7 +127,7 @@ def main():
             accuracy, error = probe(both, side, np.concatenate([clips["real"], np.char.add("made ", clips[name])]))
             rows.append(dict(corpus=f"real or {name}", windows=len(side), clips=len(set(clips["real"])) * 2,
                              accuracy=accuracy, error=error))
-    save(pd.DataFrame(rows), args.out / "synth_probe.csv", 4)
+    save(pd.DataFrame(rows), "synth_probe", ["corpus"], keys, 4)
 
     features = {name: mfcc_statistics(coarse(x)) for name, x in db.items()}
     references = {"real clips": (features["real"], genres["real"])}
@@ -144,7 +141,7 @@ def main():
             for reference, (f, g0) in references.items() for name in features
             if (name, reference) not in {("real", "real clips"), ("training pictures", "training pictures")}
             for g, value in zip(GENRES, likeness(features[name], genres[name], f, g0), strict=True)]
-    save(pd.DataFrame(rows), args.out / "synth_likeness.csv", 3)
+    save(pd.DataFrame(rows), "synth_likeness", ["reference", "corpus", "genre"], keys, 3)
 
     rows = []
     for name in sets:
@@ -152,9 +149,10 @@ def main():
             rows.append(dict(corpus=name, genre=genre, range_db=span, tilt_db_per_octave=tilt))
     quartiles = pd.DataFrame(rows).groupby(["corpus", "genre"]).quantile([0.25, 0.5, 0.75]).rename_axis(
         ["corpus", "genre", "quantile"]).reset_index()
-    save(quartiles, args.out / "synth_dynamics.csv", 2)
+    save(quartiles, "synth_dynamics", ["corpus", "genre", "quantile"], keys, 2)
     spectra = pd.DataFrame({name: pca_spectrum(x) for name, x in db.items()})
-    save(spectra.rename_axis("component").rename(lambda n: n + 1).reset_index(), args.out / "synth_pca.csv", 6)
+    shares = spectra.rename_axis("component").rename(lambda n: n + 1).reset_index().melt("component", None, "corpus", "share")
+    save(shares, "synth_pca", ["corpus", "component"], keys, 6)
 
 
 if __name__ == "__main__":

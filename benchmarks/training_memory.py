@@ -1,6 +1,6 @@
 """Peak resident memory of a training, a process of its own for each preset.
 
-    python benchmarks/training_memory.py [--presets demo gtzan] [--steps 20] [--out nbs/results/training_memory.csv]
+    python benchmarks/training_memory.py [--presets demo gtzan] [--steps 20] [--store]
 
 The windows are random numbers of the real size, float16, mapped from a file as the cache of `mel_windows` maps them, and
 read once, as it reads them; `demo` gets the 480 of the book's made corpus, the others GTZAN's 6,000; 80 % to learn
@@ -10,8 +10,6 @@ Peaks are the kernel's VmHWM (Linux), in GB of 10⁹ bytes: libraries and mapped
 peak had come when that stage was over.
 """
 import argparse
-import csv
-import datetime
 import json
 import os
 import signal
@@ -29,10 +27,11 @@ def peak():
     return int(line.split()[1]) * 1024 / 1e9
 
 
-def cpu():
-    "The processor's name, where the system tells it."
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+def made_from(preset):
+    "The settings that a row of these labels is made from."
+    from musevae.training import PRESETS
+
+    return dict(preset=PRESETS[preset], windows=WINDOWS.get(preset, 6000))
 
 
 def windows_on_disk(path, n, shape):
@@ -92,7 +91,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", default=["demo", "gtzan"])
     parser.add_argument("--steps", type=int, default=20, help="Ctrl-C after so many; 0: one whole epoch")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--store", action="store_true", help="write nbs/results/training_memory.csv")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -108,14 +107,13 @@ def main():
             command = [sys.executable, __file__, "--child", name, str(path), "--steps", str(args.steps)]
             told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             stages = {f"{stage} GB": round(gb, 2) for stage, gb in told["stages"].items()}
-            rows.append(dict(preset=name, windows=n, steps=told["steps"], **stages, threads=told["threads"],
-                             torch=told["torch"], cpu=cpu(), date=datetime.date.today().isoformat()))
+            rows.append(dict(preset=name, windows=n, steps=told["steps"], **stages, threads=told["threads"]))
             print(json.dumps(rows[-1]), flush=True)
-    if args.out:
-        with args.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    if args.store:
+        from ledger import Ledger
+
+        for row in rows:
+            Ledger("training_memory", ["preset"]).add(row, made_from(row["preset"]), seeds=0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training speed: windows per second of a full step, side by side in one run, and what each step is made of.
 
-    python benchmarks/training_speed.py [--rounds 5] [--batch 32] [--device cpu] [--out nbs/results/training_speed.csv]
+    python benchmarks/training_speed.py [--rounds 5] [--batch 32] [--device cpu] [--store]
 
 Rows take turns, round by round, so that a noisy machine disturbs all of them alike; in each turn a step is taken before
 the one that counts, and each figure is the median over rounds. `of_matmul` is the rate of the step's operations
@@ -15,18 +15,24 @@ import copy
 import os
 import statistics
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pandas as pd
 import torch
+from ledger import Ledger
 
 from musevae.elbo import calibrated_scale, elbo
 from musevae.mel import MelSpec
-from musevae.training import _average, batch_of, noise_of, preset, step_flops
+from musevae.training import _average, batch_of, noise_of, step_flops
+from musevae.training import preset as chosen
 from musevae.vae import ConvVAE
 
 VARIANTS = ["float32", "tf32", "bf16", "compile"]
+LEDGER = Ledger("training_speed", ["preset", "latent_dim", "variant", "device"])
+
+
+def made_from(preset, latent_dim, variant, device):
+    "The settings that a row of these labels is made from."
+    return dict(preset=chosen(preset, latent_dim=int(latent_dim)), variant=variant)
 
 
 @contextlib.contextmanager
@@ -53,7 +59,7 @@ class Step:
     def __init__(self, name, latent_dim, variant, x, batch, device):
         torch.manual_seed(0)
         self.variant = variant
-        self.chosen, self.x, self.batch, self.device, self.n = preset(name, latent_dim=latent_dim), x, batch, device, 0
+        self.chosen, self.x, self.batch, self.device, self.n = chosen(name, latent_dim=latent_dim), x, batch, device, 0
         self.vae = ConvVAE(self.chosen.vae, MelSpec()).initialise(x[:64].float().cpu()).to(device).train()
         self.mean_vae = copy.deepcopy(self.vae) if self.chosen.train.average else None
         self.model = torch.compile(self.vae) if variant == "compile" else self.vae
@@ -86,7 +92,7 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--latent-dims", type=int, nargs="+", default=[512, 1024])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: float32 on a CPU, all on a GPU")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--store", action="store_true", help="write nbs/results/training_speed.csv")
     args = parser.parse_args()
     device = torch.device(args.device)
     variants = args.variants or (["float32"] if device.type == "cpu" else VARIANTS)
@@ -125,13 +131,13 @@ def main():
             million_weights=round(sum(p.numel() for p in steps[row].vae.parameters()) / 1e6, 1),
             minutes_50_epochs_of_6000=round(50 * 6000 / args.batch * seconds / 60, 1), matmul_gflops=round(rate / 1e9)))
     about = dict(batch=args.batch, rounds=args.rounds, device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-                 threads=torch.get_num_threads(), load=round(os.getloadavg()[0], 1), torch=torch.__version__,
-                 date=datetime.now(UTC).strftime("%Y-%m-%d"))
+                 threads=torch.get_num_threads(), load=round(os.getloadavg()[0], 1))
     table = pd.DataFrame(table)
     print(about)
     print(table.to_string(index=False))
-    if args.out:
-        table.assign(**about).to_csv(args.out, index=False)
+    if args.store:
+        for row in table.assign(**about).to_dict("records"):
+            LEDGER.add(row, made_from(row["preset"], row["latent_dim"], row["variant"], row["device"]), seeds=0)
 
 
 if __name__ == "__main__":

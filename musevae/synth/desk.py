@@ -12,7 +12,7 @@ import numpy as np
 from scipy.signal import fftconvolve, lfilter, stft
 
 from .score import Genre, Score, compose, stream
-from .sound import SAMPLE_RATE, play
+from .sound import SAMPLE_RATE, play, white
 
 # %% ../../nbs/B3_desk.ipynb #0f35caee
 BANDS = np.array([50, 170, 400, 950, 2100, 4300, 7300, 10000])  # Hz where a genre's `tone` is given
@@ -110,12 +110,13 @@ def mix_down(
     score: Score,
     mix: Mix,
     rng: np.random.Generator,
+    again: np.random.Generator | None = None,  # draws the noise, and nothing else, in the place of `rng`
 ) -> np.ndarray:  # (samples,), float32, within +-1
     "Play every part, balance, add echo and room, overload, add hiss, match the spectrum, set the level."
     size = int(round(score.plan.seconds * SAMPLE_RATE))
     dry, wet = np.zeros(size), np.zeros(size)
     for n, part in enumerate(score.parts):
-        x = play(part, size, rng)
+        x = play(part, size, rng, again)
         heard = x[np.abs(x) > 1e-3 * np.abs(x).max()]
         x = x / rms(heard if len(heard) else x) * 10 ** (part.level / 20)
         if n in mix.echoed:
@@ -125,7 +126,7 @@ def mix_down(
     x = dry + 2 * mix.room * fftconvolve(wet, room_tail(mix, rng))[:size]
     x = compress(x, mix.squeeze)
     x = np.tanh(x / rms(x) * 0.25 * mix.drive)
-    hiss = lfilter([1], [1, -mix.hiss_damping], rng.normal(0, 1, size))
+    hiss = lfilter([1], [1, -mix.hiss_damping], white(rng, size, again))
     x = x / rms(x) + hiss * 10 ** (mix.hiss / 20)
     x = match_tone(x, np.array(genre.tone.split(), float) + mix.tone)
     return np.tanh(x / rms(x) * 10 ** (mix.level / 20)).astype("f4")
@@ -140,10 +141,13 @@ class Take:
     seed: int
     score: Score
     mix: Mix
+    take: int = 0  # of the same score and mix; others than 0 have other noise
 
     def samples(self) -> np.ndarray:  # (samples,), float32
         "Play and mix it."
-        return mix_down(self.genre, self.score, self.mix, stream(self.seed, self.name, self.clip, "sound"))
+        clip = self.seed, self.name, self.clip
+        again = stream(*clip, "noise", self.take) if self.take else None
+        return mix_down(self.genre, self.score, self.mix, stream(*clip, "sound"), again)
 
 # %% ../../nbs/B3_desk.ipynb #c697fe65
 def make_take(
@@ -153,8 +157,9 @@ def make_take(
     *,
     seed: int = 0,
     seconds: float = 30.0,
+    take: int = 0,  # others than 0: the same score and mix, with other noise (breath, drums, hiss)
 ) -> Take:
     "Compose one clip and set the desk for it; it depends on nothing but the arguments."
     score = compose(genre, stream(seed, name, clip, "score"), seconds)
     mix = set_desk(genre, score, stream(seed, name, clip, "desk"))
-    return Take(genre, name, clip, seed, score, mix)
+    return Take(genre, name, clip, seed, score, mix, take)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_RATE', 'TONES', 'DRUMS', 'KITS', 'VOICES', 'VOWELS', 'AMPLIFIERS', 'Tone', 'Drum', 'hertz', 'band_pass',
-           'period', 'tone', 'drum', 'sing', 'play']
+           'white', 'period', 'tone', 'drum', 'sing', 'play']
 
 # %% ../../nbs/B2_sound.ipynb #aa69fca9
 from functools import lru_cache
@@ -121,6 +121,16 @@ def band_pass(x: np.ndarray, low: float, high: float) -> np.ndarray:
     "Keep low to high, Hz."
     return sosfilt(butter(2, (low, min(high, SAMPLE_RATE * 0.49)), "band", fs=SAMPLE_RATE, output="sos"), x)
 
+# %% ../../nbs/B2_sound.ipynb #e1a7caf8
+def white(
+    rng: np.random.Generator,
+    size: int,
+    again: np.random.Generator | None = None,  # draws in the place of `rng`, which moves on as far
+) -> np.ndarray:  # (size,)
+    "White noise of variance 1."
+    first = rng.normal(0, 1, size)
+    return first if again is None else again.normal(0, 1, size)
+
 # %% ../../nbs/B2_sound.ipynb #2b48b280
 @lru_cache(1024)
 def period(
@@ -150,6 +160,7 @@ def tone(
     key: int,
     loud: bool,
     ticks: int,  # length in 1/32 s
+    fresh: int = 0,  # which noise: 0 is the corpus's own
 ) -> np.ndarray:  # (samples,), float32, release included
     "One note: a bright wave that gives way to a dark one, under an envelope."
     it, rng, held = TONES[name], stream(0, "tone", name, key, ticks), ticks / 32
@@ -164,7 +175,8 @@ def tone(
         i = ((cycles * 2 ** (cents / 1200) + rng.random()) * 4096).astype(np.int64) & 4095
         y = y + dark[i] + (bright[i] - dark[i]) * share
     if it.noise:
-        breath = lfilter([1], [1, -0.5], rng.normal(0, it.noise, len(t)))
+        again = stream(fresh, "breath", name, key, ticks) if fresh else None
+        breath = lfilter([1], [1, -0.5], it.noise * white(rng, len(t), again))
         y = y + breath * (12 * np.exp(-t / 0.012) if it.decay else 3)
     level = np.minimum(1, t / it.attack) * np.exp(-np.maximum(t - held, 0) / it.release * 1.7)
     if it.decay:
@@ -176,16 +188,18 @@ def tone(
 def drum(
     kit: str,  # one of `KITS`
     letter: str,  # one of `DRUMS`
-    take: int,  # no two hits are alike
+    hit: int,  # no two hits are alike
+    fresh: int = 0,  # which noise: 0 is the corpus's own
 ) -> np.ndarray:  # (samples,), float32
     "One hit."
     it, (tune, long, dirt) = DRUMS[letter], KITS[kit]
-    rng = stream(0, "drum", kit, letter, take)
+    rng = stream(0, "drum", kit, letter, hit)
     t = np.arange(int(SAMPLE_RATE * min(1.5, 7 * max(it.ring * long, it.decay)))) / SAMPLE_RATE
     f = (it.f1 + (it.f0 - it.f1) * np.exp(-t / it.sweep)) * tune * rng.normal(1, 0.015)
     y = np.sin(2 * np.pi * np.cumsum(f) / SAMPLE_RATE) * np.exp(-t / (it.ring * long)) * (1 if it.f1 < 2000 else 0.12)
     decay = it.decay * (1.5 if kit == "brush" else 1)
-    burst = band_pass(rng.normal(0, 1, len(t)), it.low, it.high) * np.exp(-t / decay)
+    again = stream(fresh, "burst", kit, letter, hit) if fresh else None
+    burst = band_pass(white(rng, len(t), again), it.low, it.high) * np.exp(-t / decay)
     return ((y + it.noise * dirt * 1.6 * burst) * np.minimum(1, t / 0.0008)).astype("f4")
 
 # %% ../../nbs/B2_sound.ipynb #93b25aa5
@@ -223,7 +237,7 @@ def _sing_note(note, kind, shift, rng, t, line):
         line["gate"][max(0, a - 3) : a + c // 3] *= 0.1
 
 # %% ../../nbs/B2_sound.ipynb #87812010
-def _buzz(kind, pitch, gate, size, t, rng):
+def _buzz(kind, pitch, gate, size, t, rng, again):
     "The source of the voice: a parabola a period, or a roar."
     f0 = _smooth(pitch, 6)
     if kind != "rap":
@@ -231,7 +245,7 @@ def _buzz(kind, pitch, gate, size, t, rng):
         f0 = f0 + 0.5 * _smooth(rng.normal(0, 1, len(t)), 20) + 0.35 * vibrato * _smooth(gate, 40)
     cycles = np.cumsum(np.interp(np.arange(size), t * SAMPLE_RATE, hertz(f0))) / SAMPLE_RATE
     if kind == "growl":
-        return np.tanh(5 * np.sin(np.pi * cycles) + 3 * rng.normal(0, 1, size))
+        return np.tanh(5 * np.sin(np.pi * cycles) + 3 * white(rng, size, again))
     return 1 - 3 * (cycles % 1) ** 2
 
 # %% ../../nbs/B2_sound.ipynb #5589dbf1
@@ -244,6 +258,7 @@ def sing(
     notes: np.ndarray,  # (notes, 4): start s, length s, key, velocity
     size: int,  # samples
     rng: np.random.Generator,
+    again: np.random.Generator | None = None,  # draws the noise, and nothing else, in the place of `rng`
 ) -> np.ndarray:  # (size,)
     "A voice without words: a buzz and a breath, shaped frame by frame by gliding formants."
     t = np.arange(0, size, _HOP) / SAMPLE_RATE
@@ -265,8 +280,8 @@ def sing(
     def spectrum(x):
         return stft(x, SAMPLE_RATE, nperseg=512, noverlap=512 - _HOP)[2].T
 
-    buzz = spectrum(_buzz(kind, pitch, line["gate"], size, t, rng))
-    air, n = spectrum(rng.normal(0, 1, size)), len(buzz)
+    buzz = spectrum(_buzz(kind, pitch, line["gate"], size, t, rng, again))
+    air, n = spectrum(white(rng, size, again)), len(buzz)
     voiced = (buzz + rng.uniform(0.03, 0.15) * air) * _to_length(shape * line["gate"][:, None], n)
     hiss = (hz > rng.uniform(1800, 3500)) * np.exp(-(((hz - 5500) / 3500) ** 2)) * 0.12
     unvoiced = air * _to_length(line["hush"], n)[:, None] * hiss
@@ -280,16 +295,18 @@ def play(
     part,  # a `Part` of the score
     size: int,  # samples
     rng: np.random.Generator,
+    again: np.random.Generator | None = None,  # draws the noise, and nothing else, in the place of `rng`
 ) -> np.ndarray:  # (size,)
     "Add up the notes of one player."
     if part.instrument in VOICES:
-        return sing(part.instrument, part.notes, size, rng)
+        return sing(part.instrument, part.notes, size, rng, again)
+    fresh = 0 if again is None else int(again.integers(1, 2**31))
     out = np.zeros(size + 4 * SAMPLE_RATE)
     for n, (start, length, key, velocity) in enumerate(part.notes):
         if part.role == "drums":
-            y = drum(part.instrument, chr(int(key)), n % 4)
+            y = drum(part.instrument, chr(int(key)), n % 4, fresh)
         else:
-            y = tone(part.instrument, int(key), bool(velocity > 105), max(1, round(length * 32)))
+            y = tone(part.instrument, int(key), bool(velocity > 105), max(1, round(length * 32)), fresh)
         i = int(start * SAMPLE_RATE)
         y = y[: len(out) - i]
         out[i : i + len(y)] += y * (velocity / 100) ** 1.5

@@ -1,30 +1,30 @@
 """Reconstruction and ELBO of the presets beside their baselines, over seeds, latent sizes and kinds of unseen music.
 
-    python nbs/results/quality.py DATA [--latent-dims 64 512 1024 2048] [--seeds 3] [--artist 64 512] [--paper 512]
+    python benchmarks/quality.py DATA [--latent-dims 64 512 1024 2048] [--seeds 3] [--artist 64 512] [--paper 512]
 
 A seed is a split and a training: every seed divides the corpus anew (by clip: other clips, perhaps of known artists; by
 artist: other artists), fits the baselines and trains the preset on its training part, and judges all on its test part.
-The paper's network gets the floating-point operations of `demo` (`step_flops`), rounded up to whole epochs. Appends to
-`quality.csv` beside this file, one row a model, and skips the rows that are there: a killed run goes on.
+The paper's network gets the floating-point operations of `demo` (`step_flops`), rounded up to whole epochs. Rows go to
+`nbs/results/quality.csv`, one a model; those that are there, made from the same, are skipped: a killed run goes on.
 """
 import argparse
 import math
 import tempfile
 from pathlib import Path
 
-import pandas as pd
 import torch
+from ledger import Ledger
 from torch.distributions import Normal
 
 from musevae.corpus import load_corpus, split_clips
 from musevae.elbo import elbo
-from musevae.mel import mel_windows
+from musevae.mel import MelSpec, mel_windows
 from musevae.reconstruction import errors
 from musevae.training import evaluate_windows, fit, noise_of, preset, step_flops
 from musevae.vae import ConvVAE, PCABaseline, SeparableTransform
 
-OUT = Path(__file__).with_name("quality.csv")
-KEY = ["model", "split", "latent_dim", "seed"]
+LEDGER = Ledger("quality", ["model", "split", "latent_dim", "seed"])
+MEASURE = 1  # goes up with what is measured, or how
 
 
 def ppca_nats(x, x_valid, x_test, d):
@@ -65,6 +65,21 @@ def linear_vae(transform, x, seed):
     return dict(elbo_nats=bound.nats.item(), rate_nats=bound.rate.item())
 
 
+def budget(d):
+    "The preset `paper` cut to the floating-point operations that `demo` takes on the same windows."
+    x = torch.zeros(4, 1, *MelSpec().shape)
+    cost = {n: step_flops(ConvVAE(preset(n, latent_dim=d).vae), x) for n in ("demo", "paper")}
+    epochs = math.ceil(preset("demo").train.epochs * cost["demo"] / cost["paper"])
+    return preset("paper", latent_dim=d, epochs=epochs, batch_size=32, learning_rate=3e-4, anneal="constant")
+
+
+def made_from(model, split, latent_dim, seed):
+    "The settings that a row of these labels is made from."
+    d = int(latent_dim)
+    chosen = {"demo": lambda: preset("demo", latent_dim=d), "the paper's network": lambda: budget(d)}.get(model)
+    return dict(measure=MEASURE, model=model, split=split, d=d, seed=int(seed), preset=chosen and chosen())
+
+
 def judged(vae, x, x_valid, x_test, config, seed):
     "Train a model and judge the best of it, by the validation windows, on the test windows."
     with tempfile.TemporaryDirectory() as out:
@@ -75,9 +90,8 @@ def judged(vae, x, x_valid, x_test, config, seed):
                 epochs=config.epochs, kept_epoch=int(table.epoch[table.valid_elbo.idxmax()]))
 
 
-def trained(name, x, x_valid, x_test, seed, **changes):
+def trained(chosen, x, x_valid, x_test, seed):
     "`judged` of a preset."
-    chosen = preset(name, **changes)
     torch.manual_seed(seed)
     return judged(ConvVAE(chosen.vae).initialise(x), x, x_valid, x_test, chosen.train, seed)
 
@@ -92,7 +106,6 @@ def main():
     parser.add_argument("--artist", type=int, nargs="*", default=[64, 512], help="latent sizes to split by artist at")
     parser.add_argument("--paper", type=int, nargs="*", default=[512], help="latent sizes to train the paper's at")
     args = parser.parse_args()
-    rows = pd.read_csv(OUT).to_dict("records") if OUT.exists() else []
     corpus = load_corpus(args.data, on_fault="ignore")
     for split in args.splits:
         for seed in range(args.seeds):
@@ -101,14 +114,14 @@ def main():
             sizes = dict(windows=len(x), unseen=len(x_test))
             for d in args.latent_dims if split == "clip" else args.artist:
 
-                def add(model, measure, d=d, split=split, seed=seed, sizes=sizes):
+                def add(model, measure, d=d, split=split, seed=seed, sizes=sizes, windows=windows):
                     row = dict(model=model, split=split, latent_dim=d, seed=seed)
-                    if any(all(r[k] == row[k] for k in KEY) for r in rows):
+                    made = made_from(**row)
+                    if LEDGER.has(row, made, windows.key):
                         return
-                    rows.append(row | sizes | measure())
-                    print(rows[-1], flush=True)
-                    table = pd.DataFrame(rows).assign(data=Path(args.data).name)
-                    table.round(4).to_csv(OUT, index=False)
+                    figures = {k: round(v, 4) for k, v in measure().items()}
+                    LEDGER.add(row | sizes | figures | dict(data=Path(args.data).name), made, data=windows.key, seeds=seed)
+                    print(row | figures, flush=True)
 
                 def separable(x=x, x_test=x_test, d=d, seed=seed):
                     transform = SeparableTransform.fit(x, d)
@@ -119,19 +132,14 @@ def main():
                     found = PCABaseline.fit(x, d)
                     return dict(rmse_db=errors(x_test, found.reconstruct(x_test)).rmse_db) | ppca_nats(x, x_valid, x_test, d)
 
-                def network(name, x=x, x_valid=x_valid, x_test=x_test, seed=seed, d=d, **changes):
-                    return trained(name, x, x_valid, x_test, seed, latent_dim=d, **changes)
-
-                def paper(x=x, d=d, network=network):
-                    cost = {n: step_flops(ConvVAE(preset(n, latent_dim=d).vae), x[:4]) for n in ("demo", "paper")}
-                    epochs = math.ceil(preset("demo").train.epochs * cost["demo"] / cost["paper"])
-                    return network("paper", epochs=epochs, batch_size=32, learning_rate=3e-4, anneal="constant")
+                def network(chosen, x=x, x_valid=x_valid, x_test=x_test, seed=seed):
+                    return trained(chosen, x, x_valid, x_test, seed)
 
                 add("PCA", pca)
                 add("separable transform", separable)
-                add("demo", lambda network=network: network("demo"))
+                add("demo", lambda network=network, d=d: network(preset("demo", latent_dim=d)))
                 if d in args.paper and split == "clip":
-                    add("the paper's network", paper)
+                    add("the paper's network", lambda network=network, d=d: network(budget(d)))
 
 
 if __name__ == "__main__":

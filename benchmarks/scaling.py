@@ -1,27 +1,38 @@
 """What would bring the model further below the separable transform: more data, more training, or a larger network?
 
-    python nbs/results/scaling.py DATA [--made-clips 40] [--seeds 1]
+    python benchmarks/scaling.py DATA [--made-clips 40] [--seeds 1]
 
 One factor is varied at a time, latent size 512. Data: the made corpus, 40 to 320 training clips, as many steps for each,
 judged on the same 40 clips that no training saw. Training and network: the corpus DATA, split by clip as in `quality.py`,
-preset `demo` for a quarter to three times its epochs, and preset `gtzan`'s deeper filters for 20 epochs. Appends to
-`scaling.csv` beside this file, one row a training, and skips the rows that are there: a killed run goes on.
+preset `demo` for a quarter to three times its epochs, and preset `gtzan`'s deeper filters for 20 epochs. Rows go to
+`nbs/results/scaling.csv`, one a training; those that are there, made from the same, are skipped: a killed run goes on.
 """
 import argparse
-from pathlib import Path
+from dataclasses import replace
 
 import pandas as pd
+from ledger import Ledger
 from quality import trained
 
 from musevae.corpus import load_corpus, split_clips
 from musevae.mel import mel_windows
 from musevae.reconstruction import errors
 from musevae.synth import made_corpus
-from musevae.training import PRESETS
+from musevae.training import preset
 from musevae.vae import SeparableTransform
 
-OUT = Path(__file__).with_name("scaling.csv")
+LEDGER = Ledger("scaling", ["factor", "value", "seed"])
+MEASURE = 1  # goes up with what is measured, or how
 STEPS = 450  # of the data curve, as the demo run has
+
+
+def made_from(factor, value, seed):
+    "The settings that a row of these labels is made from."
+    if factor == "network":
+        chosen = preset(value, latent_dim=512, epochs=20, batch_size=32)
+    else:
+        chosen = preset("demo", latent_dim=512, **({"epochs": int(value)} if factor == "epochs" else {}))
+    return dict(measure=MEASURE, factor=factor, value=value, seed=int(seed), steps=STEPS, preset=chosen)
 
 
 def main():
@@ -31,28 +42,28 @@ def main():
     parser.add_argument("--made-clips", type=int, default=40, help="clips a genre of the made corpus")
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
-    rows = pd.read_csv(OUT, dtype={"value": str}).to_dict("records") if OUT.exists() else []
 
-    def add(factor, value, seed, parts, name="demo", **changes):
-        key = dict(factor=factor, value=value, seed=seed)
-        if any(all(r[k] == v for k, v in key.items()) for r in rows):
+    def add(factor, value, seed, parts, data, **changes):
+        labels = dict(factor=factor, value=value, seed=seed)
+        made = made_from(**labels)
+        if LEDGER.has(labels, made, data):
             return
         x, x_valid, x_test = parts
         transform = SeparableTransform.fit(x, 512)
         separable = errors(x_test, transform.reconstruct(x_test)).rmse_db
-        result = trained(name, x, x_valid, x_test, seed, **changes)
-        rows.append(key | dict(windows=len(x), unseen=len(x_test), separable_rmse_db=separable) | result)
-        print(rows[-1], flush=True)
-        pd.DataFrame(rows).round(4).to_csv(OUT, index=False)
+        result = trained(replace(made["preset"], train=replace(made["preset"].train, **changes)), x, x_valid, x_test, seed)
+        row = dict(windows=len(x), unseen=len(x_test), separable_rmse_db=separable) | result
+        LEDGER.add(labels | {k: round(v, 4) for k, v in row.items()}, made, data=data, seeds=seed)
+        print(labels | row, flush=True)
 
     real = load_corpus(args.data, on_fault="ignore")
-    epochs = PRESETS["demo"].train.epochs
+    epochs = preset("demo").train.epochs
     for seed in range(args.seeds):
         windows = mel_windows(split_clips(real, seed=seed), progress=False)
         parts = [windows.select(s).tensor() for s in ("train", "valid", "test")]
         for share in (0.25, 1, 3):
-            add("epochs", str(round(share * epochs)), seed, parts, epochs=round(share * epochs))
-        add("network", "gtzan", seed, parts, "gtzan", epochs=20, batch_size=32)
+            add("epochs", str(round(share * epochs)), seed, parts, windows.key)
+        add("network", "gtzan", seed, parts, windows.key)
     made = split_clips(made_corpus(clips=args.made_clips), seed=0)
     windows = mel_windows(made)
     x_valid, x_test = (windows.select(s).tensor() for s in ("valid", "test"))
@@ -61,7 +72,7 @@ def main():
     for seed in range(args.seeds):
         for clips in (40, 120, 320):
             x = train.select(clip < clips // 10).tensor()
-            add("clips", str(clips), seed, (x, x_valid, x_test), epochs=max(1, round(STEPS * 32 / len(x))))
+            add("clips", str(clips), seed, (x, x_valid, x_test), windows.key, epochs=max(1, round(STEPS * 32 / len(x))))
 
 
 if __name__ == "__main__":
