@@ -511,7 +511,7 @@ class MelSpec:
             return torch.cat([kl_nnls(part, self, iterations=iterations) for part in few]).sqrt()
 
 # %% ../nbs/03_mel.ipynb #e14ea5fb
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WindowSet:
     "Every window of a corpus: pictures, references, and the table that says whose they are."
 
@@ -530,6 +530,10 @@ class WindowSet:
 
     def __len__(self):
         return len(self.x)
+
+    def __repr__(self):
+        clips, (bands, frames) = self.table["track"].nunique() if "track" in self.table else "unnamed", self.x.shape[1:]
+        return f"WindowSet({len(self)} windows of {bands} × {frames} from {clips} clips, mel {self.spec.fingerprint})"
 
     def tensor(self, device="cpu"):
         "All pictures on a device: `(n, 1, n_mels, frames)` float32."
@@ -720,7 +724,7 @@ def mel_windows(
     return WindowSet(arrays["x"], arrays["ref_db"], table, spec, key)
 
 # %% ../nbs/03_mel.ipynb #e10608e4
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClipSet:
     "Whole clips as mel levels, frame after frame, for windows cut anywhere: a free augmentation."
 
@@ -733,6 +737,9 @@ class ClipSet:
 
     def __len__(self):
         return len(self.table)
+
+    def __repr__(self):
+        return f"ClipSet({len(self)} clips, {len(self.level)} frames of {self.level.shape[1]}, mel {self.spec.fingerprint})"
 
     def crops(self, clips, *, seed=None, device="cpu"):
         """A window at a random place of each of `clips`, a list of row numbers: `x (n, 1, n_mels, frames)`, `ref_db (n,)`.

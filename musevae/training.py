@@ -347,7 +347,7 @@ def _write_metrics(out, rows):
         os.replace(draft, out / name)
 
 # %% ../nbs/07_training.ipynb #5c5d8a9c
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     "A trained model with everything that belongs to it; `load_run` makes one from a folder."
 
@@ -356,6 +356,10 @@ class Run:
     vae: ConvVAE  # the best by held-out ELBO, in eval mode
     corpus: pd.DataFrame  # the clips, with their split
     metrics: pd.DataFrame  # one row an epoch; row 0 before any step
+
+    def __repr__(self):
+        units, epochs = self.vae.config.latent_dim, len(self.metrics) - 1
+        return f"Run({self.path}: preset {self.config.get('preset')}, {units} units, {len(self.corpus)} clips, {epochs} epochs)"
 
     @property
     def spec(self):

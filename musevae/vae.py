@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from .mel import MelSpec
 from .networks import NETWORKS, TimeBlock
+from .store import folder, write_json, writing
 
 # %% ../nbs/04_vae.ipynb #0c0433b2
 def cosine_basis(n):
@@ -328,14 +329,15 @@ class ConvVAE(nn.Module):
 
     def save_pretrained(self, path):
         "Write `model.safetensors` and `config.json` (with the mel fingerprint) into the folder `path`; returns it."
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
+        path = folder(path)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, path / "model.safetensors")
+        with writing(path / "model.safetensors", also=(SafetensorError,)) as draft:
+            save_file(state, draft)
         about = dict(format=1, vae=asdict(self.config), mel=self.spec.to_dict(), mel_fingerprint=self.spec.fingerprint)
-        (path / "config.json").write_text(json.dumps(about, indent=1) + "\n")
+        write_json(path / "config.json", about)
         return path
 
     @classmethod
@@ -399,8 +401,7 @@ def export_onnx(vae, path):
     """
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise ValueError(f'export_onnx: expected onnx and onnxscript, got no {missing[0]}: pip install "musevae[onnx]"')
-    path, device, training = Path(path), vae.log_scale.device, vae.training
-    path.mkdir(parents=True, exist_ok=True)
+    path, device, training = folder(path), vae.log_scale.device, vae.training
     x, z = torch.rand(2, 1, *vae.spec.shape, device=device), torch.zeros(2, vae.config.latent_dim, device=device)
     about = dict(vae=json.dumps(asdict(vae.config)), mel=json.dumps(vae.spec.to_dict()), mel_fingerprint=vae.spec.fingerprint)
     parts = {"encoder": ("posterior", "x", x, ["mean", "std"]), "decoder": ("decode", "z", z, ["magnitude"])}
@@ -410,6 +411,7 @@ def export_onnx(vae, path):
             program = torch.export.export(part, (example,), dynamic_shapes=(batch,), strict=True)
             exported = torch.onnx.export(program, input_names=[given], output_names=results, dynamo=True, verbose=False)
             exported.model.metadata_props.update(about)
-            exported.save(path / f"{name}.onnx")
+            with writing(path / f"{name}.onnx") as draft:
+                exported.save(draft)
     vae.train(training)
     return path

@@ -9,6 +9,7 @@ __all__ = ['BLUES', 'CLASSICAL', 'COUNTRY', 'DISCO', 'HIPHOP', 'JAZZ', 'METAL', 
 # %% ../../nbs/02_synth.ipynb #4235c44c
 import ast
 import hashlib
+import io
 import json
 import os
 from importlib.resources import files
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from ..corpus import home
 from ..files import examine
+from ..store import folder, write_bytes, write_json, write_text
 from .desk import make_take
 from .score import NOTE_NAMES, Band, Genre
 from .sound import SAMPLE_RATE
@@ -436,10 +438,10 @@ def _render_clip(out, style, genre, clip, seed, seconds):
     track = f"{genre}.{clip:05d}"
     path = Path(out) / genre / f"{track}.wav"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{track}.{os.getpid()}.part")
-        sf.write(draft, take.samples(), SAMPLE_RATE, subtype="PCM_16", format="WAV")
-        os.replace(draft, path)  # a clip is there whole or not at all
+        folder(path.parent)
+        sound = io.BytesIO()
+        sf.write(sound, take.samples(), SAMPLE_RATE, subtype="PCM_16", format="WAV")
+        write_bytes(path, sound.getvalue())  # a clip is there whole or not at all
     file = examine(dict(path=str(path), track=track, genre=genre))  # as a scan measures it
     if "sha256" not in file:
         raise ValueError(f"{path}: expected a clip, got: {file['findings'][0][1]}; delete it, and it is rendered again")
@@ -465,10 +467,8 @@ def _claim(out, seed, seconds, jobs, styles):
             if (out / genre / f"{genre}.{clip:05d}.wav").exists():
                 raise ValueError(f"{out}: expected an empty folder, got one that holds {genre}.{clip:05d}.wav "
                                  "and no made.json; nothing was written")
-        out.mkdir(parents=True, exist_ok=True)
-    draft = out / f".made.{os.getpid()}.part"
-    draft.write_text(json.dumps(label, indent=1) + "\n")
-    os.replace(draft, note)
+        folder(out)
+    write_json(note, label)
 
 # %% ../../nbs/02_synth.ipynb #e889d4d3
 def _load(out):
@@ -510,9 +510,7 @@ def render(
     if listed.exists():  # keep the rows of clips rendered before and not asked for now
         before = pd.read_csv(listed)
         table = pd.concat([before[~before.track.isin(table.track)], table])
-    draft = out / f".corpus.{os.getpid()}.part"
-    table.sort_values("track").to_csv(draft, index=False)
-    os.replace(draft, listed)  # whoever reads it meanwhile gets the old table or the new one
+    write_text(listed, table.sort_values("track").to_csv(index=False))
     return _load(out).pipe(lambda t: t[t.track.isin({f"{g}.{n:05d}" for g, n in jobs})]).reset_index(drop=True)
 
 # %% ../../nbs/02_synth.ipynb #b5f0f2f0
