@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -141,25 +141,40 @@ def command(f):
     return f
 
 # %% ../nbs/A2_cli.ipynb #652baed7
-def _patient(stream):
-    "Let a stream that knows too few letters, such as one of ASCII, write the others as `\\xd7` instead of failing."
-    if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="backslashreplace")
+class _OutputError(StoreError):
+    "Standard output that cannot be written to, such as a file on a full disk."
 
 
-def _fault_of(stream):
-    "What keeps a stream from writing the rest of what was printed, which is then given up; None if nothing does."
-    try:
-        stream.flush()
-    except OSError as error:
-        sys.stdout = open(os.devnull, "w")
-        return error if isinstance(error, BrokenPipeError) else StoreError("standard output", error)
+class _Output:
+    "Standard output, whose faults say that they are its own; letters it does not know are written as `\\xd7`, say."
+
+    def __init__(self, stream):
+        self._stream = stream
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def _try(self, what, *words):
+        try:
+            return what(*words)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _OutputError("standard output", error) from error
+
+    def write(self, text):
+        return self._try(self._stream.write, text)
+
+    def flush(self):
+        return self._try(self._stream.flush)
 
 # %% ../nbs/A2_cli.ipynb #37d6ccee
 def _answer(exc, argv):
     "Exit code for `exc`, after saying in one line what went wrong; exceptions that are no user's fault are raised."
-    if isinstance(exc, OSError) and not exc.filename:
-        exc = _fault_of(sys.stdout) or exc
+    if isinstance(exc, (BrokenPipeError, _OutputError)):
+        sys.stdout = open(os.devnull, "w")  # what is left to say is lost
     if isinstance(exc, BrokenPipeError):  # the reader of a pipe has seen enough, as in `musevae scan DATA | head`
         return 0
     if isinstance(exc, KeyboardInterrupt):
@@ -186,9 +201,8 @@ def main(argv=None) -> int:
         print(f"musevae {__version__}")
         return 0
     os.environ.setdefault("MPLBACKEND", "Agg")  # pictures go to files: no display is needed
-    _patient(sys.stdout)
     try:
-        with _plain_warnings(), _NUMBERS:
+        with _plain_warnings(), _NUMBERS, redirect_stdout(_Output(sys.stdout)):
             code = tyro.extras.subcommand_cli_from_dict(
                 COMMANDS, prog="musevae", description=_ABOUT, args=argv, config=(tyro.conf.FlagCreatePairsOff,)
             )
