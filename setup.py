@@ -21,7 +21,7 @@ setup(
     license="Apache-2.0",
     keywords=cfg["keywords"],
     packages=find_packages(include=["musevae", "musevae.*"]),
-    package_data={"musevae": ["static/*", "data/*"]},
+    package_data={"musevae": ["py.typed", "static/*", "data/*"]},
     package_dir={"": "."},  # an editable install is then this folder on the path: `nbs._book` is importable too
     include_package_data=True,
     python_requires=">=" + cfg["min_python"],

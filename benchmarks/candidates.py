@@ -2,17 +2,18 @@
 
     python benchmarks/candidates.py DATA [--seeds 2] [--latent-dim 512]
 
-Each candidate gets the floating-point operations (counted, not timed) that the preset `demo` needs,
-rounded to whole epochs of its own. Rows go to `nbs/results/candidates.csv`, one a candidate and seed; those that are there,
-made from the same, are skipped.
+Each candidate gets the floating-point operations (counted, not timed) that the preset `demo` needs, rounded to whole epochs
+of its own, and warms up for the same share of its steps. All decode around the mean spectrum, with one noise scale for all
+bands. Rows go to `nbs/results/candidates.csv`, one a candidate and seed; those that are there, made from the same, are skipped.
 """
 import argparse
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import torch
 from ledger import Ledger
-from quality import judged
+from quality import judged, without_units
 
 from musevae.corpus import load_corpus, split_clips
 from musevae.mel import MelSpec, mel_windows
@@ -20,18 +21,20 @@ from musevae.reconstruction import errors
 from musevae.training import TrainConfig, preset, step_flops
 from musevae.vae import ConvVAE, PCABaseline, SeparableTransform, VAEConfig
 
-ALONE = dict(linear=False, filter_blocks=0)
+WHITE = dict(per_band=False)
+ALONE = dict(WHITE, linear=False, filter_blocks=0)
 CANDIDATES = {
-    "linear path + filters (ours)": ({}, 1.5e-3),
-    "linear path + time-convolutions": (dict(filter_blocks=0, network="time"), 5e-4),
-    "linear path + 2-D convolutions": (dict(filter_blocks=0, network="image"), 5e-4),
+    "linear path + filters (ours)": (WHITE, 1.5e-3),
+    "linear path + time-convolutions": (dict(WHITE, filter_blocks=0, network="time"), 5e-4),
+    "linear path + 2-D convolutions": (dict(WHITE, filter_blocks=0, network="image"), 5e-4),
     "time-convolutions": (dict(ALONE, network="time"), 1e-3),
     "2-D convolutions": (dict(ALONE, network="image"), 1e-3),
-    "the paper's network": (dict(ALONE, network="paper", profile=False), 3e-4),
+    "the paper's network": (dict(ALONE, network="paper"), 3e-4),
 }
 
 
 BASELINES = {"PCA": PCABaseline, "separable transform": SeparableTransform}
+PLAIN = ("one grey level", "mean spectrum", "coloured Gaussian")  # without units
 LEDGER = Ledger("candidates", ["model", "seed"])
 MEASURE = 1  # goes up with what is measured, or how
 LATENT_DIM = 512
@@ -47,12 +50,14 @@ def cost_of(name):
 def training(name):
     "How a candidate is trained: as many operations as `demo` takes, at its own learning rate."
     budget = preset("demo").train.epochs * cost_of(next(iter(CANDIDATES)))
-    return TrainConfig(epochs=max(1, round(budget / cost_of(name))), learning_rate=CANDIDATES[name][1])
+    share = budget / cost_of(name) / preset("demo").train.epochs
+    config = TrainConfig(epochs=max(1, round(budget / cost_of(name))), learning_rate=CANDIDATES[name][1])
+    return replace(config, warmup_steps=max(1, round(share * config.warmup_steps))) if "paper" in name else config
 
 
 def made_from(model, seed):
     "The settings that a row of these labels is made from."
-    if model in BASELINES:
+    if model in BASELINES or model in PLAIN:
         return dict(measure=MEASURE, model=model, d=LATENT_DIM)
     config = VAEConfig(latent_dim=LATENT_DIM, **CANDIDATES[model][0])
     return dict(measure=MEASURE, model=model, seed=int(seed), vae=config, train=training(model))
@@ -78,7 +83,10 @@ def main():
         result.pop("kept_epoch")
         return dict(gflop_a_window=cost_of(name) / 1e9, million_weights=size) | result
 
-    jobs = [(baseline, name, "") for name in BASELINES]
+    def plain(name, seed):
+        return without_units(name, x, x_test) | dict(epochs=0)
+
+    jobs = [(plain, name, "") for name in PLAIN] + [(baseline, name, "") for name in BASELINES]
     jobs += [(candidate, name, seed) for name in CANDIDATES for seed in range(args.seeds)]
     for measure, name, seed in jobs:
         labels = dict(model=name, seed=seed)

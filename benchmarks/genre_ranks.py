@@ -22,7 +22,7 @@ from musevae.mel import MelSpec, WindowSet
 from musevae.vae import ConvVAE, VAEConfig
 
 LEDGER = Ledger("genre_ranks", ["space", "a", "b"])
-MODEL = VAEConfig(filter_blocks=0)
+MODEL = VAEConfig(filter_blocks=0, per_band=False)
 MEASURE = 1  # goes up with what is measured, or how
 
 

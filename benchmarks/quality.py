@@ -1,30 +1,33 @@
 """Reconstruction and ELBO of the presets beside their baselines, over seeds, latent sizes and kinds of unseen music.
 
-    python benchmarks/quality.py DATA [--latent-dims 64 512 1024 2048] [--seeds 3] [--artist 64 512] [--paper 512]
+    python benchmarks/quality.py DATA [--models demo ...] [--latent-dims 64 512 1024 2048] [--seeds 3] [--artist 64 512]
 
 A seed is a split and a training: every seed divides the corpus anew (by clip: other clips, perhaps of known artists; by
-artist: other artists), fits the baselines and trains the preset on its training part, and judges all on its test part.
-The paper's network gets the floating-point operations of `demo` (`step_flops`), rounded up to whole epochs. Rows go to
-`nbs/results/quality.csv`, one a model; those that are there, made from the same, are skipped: a killed run goes on.
+artist: other artists), fits the baselines and trains the presets on its training part, and judges all on its test part.
+The transform is judged as `demo` is before its first step: through the Softplus and the leak, noise scales by the band.
+The paper's network gets the floating-point operations of `demo` (`step_flops`), rounded up to whole epochs, and the same
+start: the mean spectrum. Models without units have the latent size 0. Rows go to `nbs/results/quality.csv`, one a model;
+those that are there, made from the same, are skipped: a killed run goes on.
 """
 import argparse
 import math
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import torch
 from ledger import Ledger
-from torch.distributions import Normal
 
 from musevae.corpus import load_corpus, split_clips
-from musevae.elbo import elbo
 from musevae.mel import MelSpec, mel_windows
 from musevae.reconstruction import errors
-from musevae.training import evaluate_windows, fit, noise_of, preset, step_flops
-from musevae.vae import ConvVAE, PCABaseline, SeparableTransform
+from musevae.training import evaluate_windows, fit, preset, step_flops
+from musevae.vae import ColouredGaussian, ConvVAE, PCABaseline, SeparableTransform
 
 LEDGER = Ledger("quality", ["model", "split", "latent_dim", "seed"])
-MEASURE = 1  # goes up with what is measured, or how
+MEASURE = {"separable transform": 2}  # goes up from 1 with what is measured, or how
+WITHOUT_UNITS = ("one grey level", "mean spectrum", "coloured Gaussian")
+SIZES = {"linear filters": (512,), "the paper's network": (512,)}  # where not every latent size is measured
 
 
 def ppca_nats(x, x_valid, x_test, d):
@@ -55,29 +58,38 @@ def ppca_nats(x, x_valid, x_test, d):
     return dict(elbo_nats=evidence(x_test, best), rank=best)
 
 
-@torch.no_grad()
-def linear_vae(transform, x, seed):
-    "ELBO in nats and rate of a `SeparableTransform` as a VAE with its own noise."
-    mean, logvar = transform.posterior(x)
-    q = Normal(mean, (logvar / 2).exp())
-    z = mean + q.stddev * noise_of(0, mean.shape, seed)
-    bound = elbo(x, transform.decode(z), q, scale=transform.noise.sqrt())
-    return dict(elbo_nats=bound.nats.item(), rate_nats=bound.rate.item())
+def without_units(name, x, x_test):
+    "What a model that knows nothing of a window says of it: the error of its picture, or its evidence."
+    if name == "coloured Gaussian":
+        return dict(elbo_nats=ColouredGaussian.fit(x).log_evidence(x_test).mean().item())
+    picture = SeparableTransform.fit(x, 0).profile if name == "mean spectrum" else x.mean()
+    return dict(rmse_db=errors(x_test, picture.expand_as(x_test)).rmse_db)
 
 
 def budget(d):
-    "The preset `paper` cut to the floating-point operations that `demo` takes on the same windows."
-    x = torch.zeros(4, 1, *MelSpec().shape)
+    "The preset `paper` cut to the floating-point operations that `demo` takes on the same windows, and begun as `demo` is."
+    x, demo = torch.zeros(4, 1, *MelSpec().shape), preset("demo", latent_dim=d)
     cost = {n: step_flops(ConvVAE(preset(n, latent_dim=d).vae), x) for n in ("demo", "paper")}
-    epochs = math.ceil(preset("demo").train.epochs * cost["demo"] / cost["paper"])
-    return preset("paper", latent_dim=d, epochs=epochs, batch_size=32, learning_rate=3e-4, anneal="constant")
+    share = cost["demo"] / cost["paper"]
+    return preset("paper", latent_dim=d, profile=True, per_band=True, epochs=math.ceil(demo.train.epochs * share),
+                  warmup_steps=math.ceil(demo.train.warmup_steps * share), average=demo.train.average, batch_size=32,
+                  learning_rate=3e-4, anneal="constant")
+
+
+PRESETS = {
+    "demo": lambda d: preset("demo", latent_dim=d),
+    "demo, one noise scale": lambda d: preset("demo", latent_dim=d, per_band=False),
+    "linear filters": lambda d: preset("demo", latent_dim=d, linear_filters=True),
+    "separable transform": lambda d: preset("linear", latent_dim=d, per_band=True),
+    "the paper's network": budget,
+}
 
 
 def made_from(model, split, latent_dim, seed):
     "The settings that a row of these labels is made from."
-    d = int(latent_dim)
-    chosen = {"demo": lambda: preset("demo", latent_dim=d), "the paper's network": lambda: budget(d)}.get(model)
-    return dict(measure=MEASURE, model=model, split=split, d=d, seed=int(seed), preset=chosen and chosen())
+    chosen = PRESETS[model](int(latent_dim)) if model in PRESETS else None
+    name = "demo" if model == "demo, one noise scale" else model
+    return dict(measure=MEASURE.get(model, 1), model=name, split=split, d=int(latent_dim), seed=int(seed), preset=chosen)
 
 
 def judged(vae, x, x_valid, x_test, config, seed):
@@ -90,56 +102,56 @@ def judged(vae, x, x_valid, x_test, config, seed):
                 epochs=config.epochs, kept_epoch=int(table.epoch[table.valid_elbo.idxmax()]))
 
 
+def at_start(chosen, x, x_test):
+    "A preset judged before its first step."
+    result = evaluate_windows(ConvVAE(chosen.vae).initialise(x), x_test)
+    return dict(rmse_db=result["rmse_db"], elbo_nats=result["elbo"], rate_nats=result["rate"])
+
+
 def trained(chosen, x, x_valid, x_test, seed):
     "`judged` of a preset."
     torch.manual_seed(seed)
     return judged(ConvVAE(chosen.vae).initialise(x), x, x_valid, x_test, chosen.train, seed)
 
 
+def measure(model, d, seed, x, x_valid, x_test):
+    "The figures of a row."
+    if model in WITHOUT_UNITS:
+        return without_units(model, x, x_test)
+    if model == "PCA":
+        found = PCABaseline.fit(x, d)
+        return dict(rmse_db=errors(x_test, found.reconstruct(x_test)).rmse_db) | ppca_nats(x, x_valid, x_test, d)
+    chosen = PRESETS[model](d)
+    return at_start(chosen, x, x_test) if model == "separable transform" else trained(chosen, x, x_valid, x_test, seed)
+
+
 def main():
     "Measure what is missing, row by row."
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
+    parser.add_argument("--models", nargs="+", default=[*WITHOUT_UNITS, "PCA", "separable transform", "demo", "linear filters",
+                                                        "the paper's network"])
     parser.add_argument("--latent-dims", type=int, nargs="+", default=[64, 512, 1024, 2048])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--splits", nargs="+", default=["clip", "artist"])
     parser.add_argument("--artist", type=int, nargs="*", default=[64, 512], help="latent sizes to split by artist at")
-    parser.add_argument("--paper", type=int, nargs="*", default=[512], help="latent sizes to train the paper's at")
     args = parser.parse_args()
     corpus = load_corpus(args.data, on_fault="ignore")
-    for split in args.splits:
-        for seed in range(args.seeds):
-            windows = mel_windows(split_clips(corpus, scheme=split, seed=seed), progress=False)
-            x, x_valid, x_test = (windows.select(s).tensor() for s in ("train", "valid", "test"))
-            sizes = dict(windows=len(x), unseen=len(x_test))
-            for d in args.latent_dims if split == "clip" else args.artist:
-
-                def add(model, measure, d=d, split=split, seed=seed, sizes=sizes, windows=windows):
-                    row = dict(model=model, split=split, latent_dim=d, seed=seed)
-                    made = made_from(**row)
-                    if LEDGER.has(row, made, windows.key):
-                        return
-                    figures = {k: round(v, 4) for k, v in measure().items()}
-                    LEDGER.add(row | sizes | figures | dict(data=Path(args.data).name), made, data=windows.key, seeds=seed)
-                    print(row | figures, flush=True)
-
-                def separable(x=x, x_test=x_test, d=d, seed=seed):
-                    transform = SeparableTransform.fit(x, d)
-                    rmse = errors(x_test, transform.reconstruct(x_test)).rmse_db
-                    return dict(rmse_db=rmse) | linear_vae(transform, x_test, seed)
-
-                def pca(x=x, x_valid=x_valid, x_test=x_test, d=d):
-                    found = PCABaseline.fit(x, d)
-                    return dict(rmse_db=errors(x_test, found.reconstruct(x_test)).rmse_db) | ppca_nats(x, x_valid, x_test, d)
-
-                def network(chosen, x=x, x_valid=x_valid, x_test=x_test, seed=seed):
-                    return trained(chosen, x, x_valid, x_test, seed)
-
-                add("PCA", pca)
-                add("separable transform", separable)
-                add("demo", lambda network=network, d=d: network(preset("demo", latent_dim=d)))
-                if d in args.paper and split == "clip":
-                    add("the paper's network", lambda network=network, d=d: network(budget(d)))
+    for split, seed in product(args.splits, args.seeds):
+        windows = mel_windows(split_clips(corpus, scheme=split, seed=seed), progress=False)
+        x, x_valid, x_test = (windows.select(s).tensor() for s in ("train", "valid", "test"))
+        sizes = args.latent_dims if split == "clip" else args.artist
+        for model in args.models:
+            few = SIZES.get(model, sizes) if split == "clip" or model not in SIZES else ()
+            for d in (0,) if model in WITHOUT_UNITS else [d for d in sizes if d in few]:
+                row = dict(model=model, split=split, latent_dim=d, seed=seed)
+                made = made_from(**row)
+                if LEDGER.has(row, made, windows.key):
+                    continue
+                figures = {k: round(v, 4) for k, v in measure(model, d, seed, x, x_valid, x_test).items()}
+                counts = dict(windows=len(x), unseen=len(x_test), data=Path(args.data).name)
+                LEDGER.add(row | counts | figures, made, data=windows.key, seeds=seed)
+                print(row | figures, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 One factor is varied at a time, latent size 512. Data: the made corpus, 40 to 320 training clips, as many steps for each,
 judged on the same 40 clips that no training saw. Training and network: the corpus DATA, split by clip as in `quality.py`,
-preset `demo` for a quarter to three times its epochs, and preset `gtzan`'s deeper filters for 20 epochs. Rows go to
+preset `demo` for a quarter to three times its epochs, and preset `gtzan`'s deeper filters for 20 epochs; one noise scale for
+all bands. Rows go to
 `nbs/results/scaling.csv`, one a training; those that are there, made from the same, are skipped: a killed run goes on.
 """
 import argparse
@@ -29,9 +30,9 @@ STEPS = 450  # of the data curve, as the demo run has
 def made_from(factor, value, seed):
     "The settings that a row of these labels is made from."
     if factor == "network":
-        chosen = preset(value, latent_dim=512, epochs=20, batch_size=32)
+        chosen = preset(value, latent_dim=512, per_band=False, epochs=20, batch_size=32)
     else:
-        chosen = preset("demo", latent_dim=512, **({"epochs": int(value)} if factor == "epochs" else {}))
+        chosen = preset("demo", latent_dim=512, per_band=False, **({"epochs": int(value)} if factor == "epochs" else {}))
     return dict(measure=MEASURE, factor=factor, value=value, seed=int(seed), steps=STEPS, preset=chosen)
 
 

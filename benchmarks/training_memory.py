@@ -29,9 +29,9 @@ def peak():
 
 def made_from(preset):
     "The settings that a row of these labels is made from."
-    from musevae.training import PRESETS
+    from musevae.training import preset as chosen
 
-    return dict(preset=PRESETS[preset], windows=WINDOWS.get(preset, 6000))
+    return dict(preset=chosen(preset, per_band=False), windows=WINDOWS.get(preset, 6000))
 
 
 def windows_on_disk(path, n, shape):
@@ -79,7 +79,8 @@ def train_once(name, path, steps):
     training.learning_rate, training.evaluate_windows = step, evaluation
     with tempfile.TemporaryDirectory() as folder:
         try:
-            training.train(windows, Path(folder) / "run", preset=name, epochs=None if steps else 1, progress=False)
+            training.train(windows, Path(folder) / "run", preset=name, epochs=None if steps else 1,
+                           per_band=False, progress=False)
         except KeyboardInterrupt:
             pass
     stages["training"] = peak()

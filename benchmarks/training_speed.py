@@ -32,7 +32,7 @@ LEDGER = Ledger("training_speed", ["preset", "latent_dim", "variant", "device"])
 
 def made_from(preset, latent_dim, variant, device):
     "The settings that a row of these labels is made from."
-    return dict(preset=chosen(preset, latent_dim=int(latent_dim)), variant=variant)
+    return dict(preset=chosen(preset, latent_dim=int(latent_dim), per_band=False), variant=variant)
 
 
 @contextlib.contextmanager
@@ -59,7 +59,8 @@ class Step:
     def __init__(self, name, latent_dim, variant, x, batch, device):
         torch.manual_seed(0)
         self.variant = variant
-        self.chosen, self.x, self.batch, self.device, self.n = chosen(name, latent_dim=latent_dim), x, batch, device, 0
+        self.chosen = chosen(name, latent_dim=latent_dim, per_band=False)
+        self.x, self.batch, self.device, self.n = x, batch, device, 0
         self.vae = ConvVAE(self.chosen.vae, MelSpec()).initialise(x[:64].float().cpu()).to(device).train()
         self.mean_vae = copy.deepcopy(self.vae) if self.chosen.train.average else None
         self.model = torch.compile(self.vae) if variant == "compile" else self.vae

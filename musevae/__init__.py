@@ -1,10 +1,59 @@
-"""Variational autoencoders for musical spectrograms.
+"""Variational autoencoders for musical spectrograms: a playable book, and the library it is written in.
 
-Each module is a chapter of the book: `musevae.corpus`, `.synth`, `.mel`, `.vae`, `.elbo`, `.annealing`, `.training`,
-`.latent`, `.reconstruction`, `.vocoder`, `.widgets`, and the command `musevae` (`.cli`). Import what you need from there:
+One chapter is one module; data flows from `corpus` over `mel` and `windows` to `vae`, `training`, `latent`, `reconstruction`
+and `vocoder`. The names that most programs need are offered here too, and imported when they are first used:
 
-    from musevae.corpus import load_corpus, split_clips
-    from musevae.training import load_run, train
+    import musevae
+    run = musevae.train("MUSIC", "runs/first")
+    z = musevae.encode_corpus(run.vae, run.windows("test")).mean
 """
-
 __version__ = "0.1.0"
+
+# This file is written by hand (nbdev keeps only the version in it): every other module is exported from its chapter.
+_HOMES = {
+    "musevae.corpus": ("load_corpus", "split_clips", "read_audio"),
+    "musevae.mel": ("MelSpec",),
+    "musevae.vae": ("ConvVAE", "VAEConfig"),
+    "musevae.training": ("train", "load_run", "preset"),
+    "musevae.latent": ("encode_corpus", "LatentPCA", "probe", "genre_distances"),
+    "musevae.vocoder": ("get_inverter",),
+    "musevae.widgets": ("Player", "LatentMap", "Compare", "Morph"),
+}
+_NAMES = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = ("annealing", "cli", "corpus", "elbo", "latent", "mel", "reconstruction", "store", "synth", "training", "vae",
+            "vocoder", "widgets")
+__all__ = ["__version__", *_NAMES]
+
+
+def __getattr__(name):
+    "A public name or a module, imported when it is first asked for (PEP 562)."
+    from importlib import import_module
+
+    if name in _NAMES:
+        value = getattr(import_module(_NAMES[name]), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__, *_MODULES})
+
+
+def moved(module, homes):
+    """A `__getattr__` for `module` that finds names which have moved: `homes` maps each name to the module it is in now.
+
+    Importing by the old address works for one release, with a `DeprecationWarning` that states the new one.
+    """
+    def __getattr__(name):
+        import warnings
+        from importlib import import_module
+
+        if name not in homes:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(f"{module}.{name} has moved: from {homes[name]} import {name}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(homes[name]), name)
+
+    return __getattr__

@@ -12,12 +12,14 @@ import math
 import os
 import shlex
 import sys
+import time
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.conf import UseAppendAction
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from .store import StoreError, folder, write_all, write_text
@@ -28,7 +30,8 @@ _ABOUT = """Variational autoencoders for musical spectrograms: from a folder of 
 musevae train MUSIC --out RUN, then musevae evaluate RUN MUSIC and musevae map RUN MUSIC --out map.html.
 No music at hand? musevae synth MUSIC composes and renders some.
 
-DATA is a folder with one folder a genre; RUN is the folder that a training wrote."""
+DATA is music: a folder, a list of paths (.txt, .m3u) or a table with a column path (.csv). RUN is the folder that a
+training wrote."""
 
 # %% ../nbs/A2_cli.ipynb #fab162c0
 class UsageError(ValueError):
@@ -179,8 +182,7 @@ def _answer(exc, argv):
         return 0
     if isinstance(exc, KeyboardInterrupt):
         again = [*argv, "--resume"] if argv[0] == "train" and "--resume" not in argv else argv
-        step = getattr(exc, "step", None)  # `musevae.training.Stopped` knows how far it came
-        stopped = "stopped; what was written is kept" if step is None else f"stopped at step {step} of {exc.steps} and saved"
+        stopped = str(exc) or "stopped; what was written is kept"
         _note(f"{stopped}. To go on:", shlex.join(["musevae", *again]))
         return 130
     if "MUSEVAE_TRACEBACK" in os.environ:
@@ -216,8 +218,9 @@ def main(argv=None) -> int:
         return _answer(exc, argv)
 
 # %% ../nbs/A2_cli.ipynb #90384676
-_Data = Annotated[Path, arg(metavar="DATA", help="folder with one folder a genre, or GTZAN's own tree")]
+_Data = Annotated[Path, arg(metavar="DATA", help="folder of music, list of paths (.txt, .m3u) or table with a column path (.csv)")]
 _Run = Annotated[Path, arg(metavar="RUN", help="folder that a training wrote")]
+_Layout = Annotated[str, arg(metavar="LEVELS", help="what folder levels mean: genre, artist/album, genre/artist, ..., or flat")]
 
 # %% ../nbs/A2_cli.ipynb #0cac060b
 @command
@@ -231,8 +234,12 @@ def synth(
 ):
     "Compose and render the made corpus: ten genres, nothing to download."
     _at_least("--clips", clips)
+    if not seconds >= 5:
+        raise UsageError(f"--seconds: expected at least 5, the length of a window, got {seconds:g}")
+    from musevae.corpus import check_vacant
     from musevae.synth import render
 
+    check_vacant(out)
     table = render(out, clips=clips, seed=seed, seconds=seconds, progress=_progress())
     print(f"{len(table)} clips of {table['genre'].nunique()} genres in {out} (seed {seed})")
 
@@ -242,12 +249,13 @@ def scan(
     data: _Data,
     /,
     *,
+    layout: _Layout = "auto",
     csv: Annotated[Path | None, arg(metavar="FILE", help="write the table of clips and faults here")] = None,
 ):
     "Check a corpus: totals a genre, every fault by name. Exit code 1 if a file had to be left out."
     from musevae.corpus import scan as look
 
-    found = look(data, progress=_progress())
+    found = look(data, layout=layout, progress=_progress())
     print(found.summary())
     if csv is not None:
         folder(csv.parent)
@@ -255,7 +263,7 @@ def scan(
         print(f"table: {csv}")
     if found.clips.empty:
         what = f"{found.lost} that cannot be used" if found.found else f"none among {found.others} files"
-        raise ValueError(f"{data}: expected audio files in genre folders, got {what}")
+        raise ValueError(f"{data}: expected audio files, got {what}")
     return found.exit_code
 
 # %% ../nbs/A2_cli.ipynb #b6d2c4f1
@@ -284,16 +292,20 @@ def mel(
     print(f"mel fingerprint {windows.spec.fingerprint}, cache {Path(out or home()) / f'mel-{windows.key}'}")
 
 # %% ../nbs/A2_cli.ipynb #ff86f0e3
-def _split(corpus, scheme):
-    "The corpus with its `split`; a ValueError if nothing is left to train or to choose on."
+def _split(corpus, scheme, data, hint):
+    "The corpus with its `split`; a ValueError if nothing is left to train or to choose on. `hint`: the choice is still open."
     from musevae.corpus import split_clips
 
-    if scheme == "clip" and corpus["artist"].notna().mean() > 0.5:
-        _note("artists are known: --split artist would keep each of them on one side")
+    if hint and scheme == "clip" and corpus["artist"].notna().mean() > 0.5:
+        _note("artists are known, and --split clip divides their clips; --split artist keeps each artist on one side. "
+              "A run keeps its split: choose before it starts, or take another RUN")
     corpus = split_clips(corpus, scheme=scheme)
     if missing := {"train", "valid"} - set(corpus["split"]):
-        raise ValueError(f"DATA: expected clips enough for train, valid and test, got {len(corpus)} by {scheme}: "
-                         f"none left for {' and '.join(sorted(missing))}")
+        unit, by = ("artists", f" by {corpus['artist'].nunique()} artists") if "artist" in scheme else ("clips", "")
+        got = f"{len(corpus)} clip{'s' * (len(corpus) > 1)}{by}"
+        raise ValueError(f"{data}: expected clips enough for train, valid and test, got {got}: --split {scheme} leaves none for "
+                         f"{' and '.join(sorted(missing))}; ten {unit} or more leave some for each (cut long recordings into "
+                         "clips)")
     return corpus
 
 # %% ../nbs/A2_cli.ipynb #38f38b1d
@@ -301,18 +313,50 @@ _PRESETS = ("demo", "gtzan", "paper", "code", "linear")
 _SPLITS = ("clip", "artist", "fault-filtered", "artist-folds")
 
 # %% ../nbs/A2_cli.ipynb #098cdc56
-def _plan(corpus, scheme, windows, preset):
+def _settings(preset, words, **options):
+    "Changes for a training, from --set and other options, and its mel spec; UsageError if they cannot be."
+    from musevae.training import configure, read_settings
+
+    words = [*words, *(f"{name}={value}" for name, value in options.items() if value is not None)]
+    try:
+        changes = read_settings(words)
+        return changes, configure(preset, **changes)[1]
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
+
+
+def _plan(corpus, scheme, windows, preset, changes, device):
     "Lines that say what a training is about to do."
     import torch
 
     clips, parts = corpus["split"].value_counts(), windows.table["split"].value_counts()
     split = ", ".join(f"{clips.get(p, 0)} {p} ({parts.get(p, 0)} windows)" for p in ("train", "valid", "test"))
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    cpu = f"CPU, {torch.get_num_threads()} threads"
     shape = " × ".join(map(str, windows.spec.shape))
     yield "corpus", f"{len(corpus)} clips of {corpus['genre'].nunique()} genres, {len(windows)} windows of {shape}"
     yield "split", f"by {scheme}: {split}"
-    yield "preset", preset
-    yield "device", device
+    yield "preset", ", ".join([preset, *(f"{name} = {value}" for name, value in changes.items())])
+    yield "device", torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+
+# %% ../nbs/A2_cli.ipynb #a2f5e002
+def _epoch_lines():
+    "For `train(on_epoch=...)`: prints each row of metrics as one line, at once, above the bar if there is one."
+    from tqdm import tqdm
+
+    since = None
+
+    def line(row):
+        nonlocal since
+        if since is None:
+            print(f"{'epoch':>5} {'beta':>6} {'ELBO train':>11} {'unseen':>9} {'rate':>7} {'RMSE, dB':>9} {'s':>7}", flush=True)
+        now = time.perf_counter()
+        took = f"{now - since:.1f}" if since else "-"
+        since = now
+        tqdm.write(f"{row['epoch']:>5} {row['beta']:>6.3g} {row['train_elbo']:>11.1f} {row['valid_elbo']:>9.1f} "
+                   f"{row['valid_rate']:>7.1f} {row['valid_rmse_db']:>9.3f} {took:>7}")
+        sys.stdout.flush()
+
+    return line
 
 # %% ../nbs/A2_cli.ipynb #d9fa0731
 @command
@@ -323,30 +367,33 @@ def train(
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; made if absent")],
     preset: Annotated[Literal[_PRESETS], arg(help="demo takes minutes, gtzan is our best")] = "demo",
     latent_dim: Annotated[int | None, arg(metavar="INT", help="latent units (default: the preset's)")] = None,
-    epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's)")] = None,
+    epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's, or what the run to "
+                      "resume had planned); with --resume, a longer plan")] = None,
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
-    split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split")] = "clip",
+    split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split; a run keeps it")] = "clip",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
+    device: Annotated[str, arg(metavar="NAME", help="auto, cpu, cuda, or one of several: cuda:1")] = "auto",
+    set_: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="FIELD=VALUE", help="any other field of the model, "
+                    "the training or the spectrogram, such as learning_rate=0.001; repeat it for more")] = (),
     tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too, in RUN/tensorboard")] = False,
 ):
     "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits, figures."
     _at_least("--latent-dim", latent_dim)
     _at_least("--epochs", epochs)
+    from musevae import runs, training
     from musevae.corpus import load_corpus
-
-    corpus = _split(load_corpus(data, progress=_progress()), split)
-    from musevae import training
     from musevae.mel import mel_windows
 
-    windows = mel_windows(corpus, progress=_progress())
-    for name, words in _plan(corpus, split, windows, preset):
+    if not resume:
+        runs.vacant(out)
+    changes, spec = _settings(preset, set_, **{"vae.latent_dim": latent_dim, "train.epochs": epochs})
+    place = training.find_device(device)
+    corpus = _split(load_corpus(data, progress=_progress()), split, data, hint=not resume)
+    windows = mel_windows(corpus, spec, progress=_progress())
+    for name, words in _plan(corpus, split, windows, preset, changes, place):
         print(f"{name:<8} {words}", flush=True)
-    changes = dict(latent_dim=latent_dim, epochs=epochs)
-    run = training.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=_progress(),
-                         tensorboard=tensorboard, **changes)
-    columns = ["epoch", "beta", "train_elbo", "valid_elbo", "valid_distortion", "valid_rate", "valid_rmse_db"]
-    rows = sorted({*range(0, len(run.metrics), max(1, len(run.metrics) // 8)), len(run.metrics) - 1})
-    print(run.metrics[columns].iloc[rows].to_string(index=False, float_format="%.5g"))
+    run = training.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=_progress(), device=device,
+                         on_epoch=_epoch_lines(), tensorboard=tensorboard, **changes)
     best = run.metrics["valid_elbo"].idxmax()
     print(f"kept     epoch {run.metrics['epoch'][best]}: the best ELBO on clips not trained on (nats per window)")
     print(f"run      {run.path}")
@@ -355,14 +402,15 @@ def train(
 
 # %% ../nbs/A2_cli.ipynb #07c1cd71
 def _windows(run, data):
-    "The windows of `data` under the run's spec; clips of the run's own corpus keep their split."
+    "The windows of `data` under the run's spec; clips of the run's own corpus keep their split, genre and artist."
     from musevae.corpus import load_corpus
     from musevae.mel import mel_windows
 
     corpus = load_corpus(data, progress=_progress())
     for key in ("sha256", "path"):
-        known = run.corpus.drop_duplicates(key).set_index(key)["split"].astype("string")
-        corpus["split"] = corpus["split"].fillna(corpus[key].map(known))
+        run_clips = run.corpus.drop_duplicates(key).set_index(key)
+        for column in [c for c in ("split", "genre", "artist") if c in run_clips]:
+            corpus[column] = corpus[column].fillna(corpus[key].map(run_clips[column].astype("string")))
     return mel_windows(corpus, run.spec, progress=_progress())
 
 # %% ../nbs/A2_cli.ipynb #69d47a8b

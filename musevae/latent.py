@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .corpus import read_audio
+from .corpus import genre_style, read_audio
 from .store import folder, write_text
 
 # %% ../nbs/09_latent.ipynb #d5f6ffb0
@@ -223,20 +223,17 @@ def plot_pca(
 ):
     "Codes on two principal axes, coloured by genre; centroids and their ellipses over units, not windows."
     import matplotlib.pyplot as plt
-    import seaborn as sns
 
-    points, genres = pca.transform(z)[:, list(axes)], np.asarray(genres, dtype=object)
+    points, genres = pca.transform(z)[:, list(axes)], pd.Series(np.asarray(genres, dtype=object)).fillna("unknown").to_numpy()
     ax = ax or plt.subplots(figsize=(7.2, 5.2), layout="constrained")[1]
-    names = sorted(set(genres))
-    colors, markers = sns.color_palette("colorblind", len(names)), "osD^vP<X>p*h" * 9
-    for name, color, marker in zip(names, colors, markers, strict=False):
+    for name, look in genre_style(genres).items():
         mine = points[genres == name]
-        ax.scatter(*mine.T, s=14, color=color, marker=marker, alpha=0.55, linewidths=0, label=name)
+        ax.scatter(*mine.T, s=14, alpha=0.55, linewidths=0, label=name, **look)
         if units is not None:
             means, _ = unit_means(mine, genres[genres == name], np.asarray(units, dtype=object)[genres == name])
-            ax.scatter(*means.mean(0), s=90, color=color, marker=marker, edgecolors="black", zorder=3)
+            ax.scatter(*means.mean(0), s=90, edgecolors="black", zorder=3, **look)
             if len(means) > 3:
-                ax.plot(*_ellipse(means), color=color, lw=1.4)
+                ax.plot(*_ellipse(means), color=look["color"], lw=1.4)
     seen = pca.explained_variance_ratio[list(axes)].sum()
     ax.set_xlabel(pca.label(axes[0]), fontsize=9)
     ax.set_ylabel(pca.label(axes[1]), fontsize=9)
@@ -264,7 +261,7 @@ def _snippets(
     def make(z):
         x = decode(torch.from_numpy(np.asarray(z, dtype=np.float32))).cpu()
         y = inverter(x[..., :frames], torch.full((len(x),), float(ref_db)))
-        return [(sound.numpy(), picture) for sound, picture in zip(y, x[:, 0].numpy(), strict=True)]
+        return [(sound.numpy(), picture) for sound, picture in zip(y, x[:, 0, :, :frames].numpy(), strict=True)]
 
     return make
 
@@ -309,7 +306,8 @@ def latent_map(
     pca = LatentPCA.fit(of[0], components=components, scale=effects, statistic=f"{of[1]}, dB")
     shown = _one_each(windows.table, n_clips)
     table, points = windows.table.iloc[shown], pca.transform(latents.mean[shown])
-    rate, size = spec.sample_rate, tuple(min(pair) for pair in zip(size, spec.shape, strict=True))
+    rate, frames = spec.sample_rate, min(spec.frames, 1 + round(seconds * spec.sample_rate) // spec.hop)
+    size, lasting = (min(size[0], spec.n_mels), min(size[1], frames)), frames * spec.hop / rate
     sounds = [read_audio(r.path, sample_rate=rate, start=r.start_s, seconds=seconds) for r in table.itertuples()]
     split = table["split"].fillna("not split") if "split" in table else pd.Series("not split", table.index)
     decode, device = vae.eval().decode, next((p.device for p in vae.parameters()), "cpu")
@@ -317,22 +315,23 @@ def latent_map(
         lambda z: spec.log(decode(z.to(device))), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
     )
     grid = decoded and decoded_grid(
-        points, lambda at: speak(pca.inverse(at)), shape=decoded, sample_rate=rate, size=size
+        points, lambda at: speak(pca.inverse(at)), shape=decoded, sample_rate=rate, size=size, hop=spec.hop
     )
     seen = pca.explained_variance_ratio
     drawn = [(pca.transform(a[None])[0], pca.transform(b[None])[0], label) for a, b, label in arrows]
     return LatentMap(
         points,
-        genres=table["genre"].astype(str).tolist(),
+        genres=table["genre"].fillna("unknown").astype(str).tolist(),
         names=[f"{r.track} · window {r.window} · {s}" for r, s in zip(table.itertuples(), split, strict=True)],
         sounds=[mp3(y, rate) for y in matched(sounds)],
-        images=[spectrogram_png(np.asarray(windows.x[i], np.float32), size=size) for i in shown],
+        images=[spectrogram_png(np.asarray(windows.x[i, :, :frames], np.float32), size=size, seconds=lasting) for i in shown],
         explained=seen,
         decoded=grid or None,
         decode=lambda at: speak(pca.inverse(at)),
         arrows=drawn,
         axis_names=[f"PC{i + 1} of {pca.statistic}" for i in range(len(seen))],
         sample_rate=rate,
+        hop=spec.hop,
         title=title or f"{len(shown)} windows, one a clip, at their posterior means E[z|x]",
     )
 

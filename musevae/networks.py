@@ -59,12 +59,12 @@ class PaperDecoder(nn.Module):
 class TimeBlock(nn.Module):
     "A residual block on `(batch, width, frames)`: depthwise over `kernel` frames, then two pointwise layers."
 
-    def __init__(self, width, expansion=2, kernel=7):
+    def __init__(self, width, expansion=2, kernel=7, activation=nn.GELU):
         super().__init__()
         self.mix = nn.Sequential(
             nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width),
             nn.Conv1d(width, expansion * width, 1),
-            nn.GELU(),
+            activation(),
             nn.Conv1d(expansion * width, width, 1),
         )
         self.gain = nn.Parameter(torch.full((width, 1), 0.2))

@@ -134,7 +134,7 @@ def pick(
     n=6,
 ) -> np.ndarray:
     "Row numbers of `n` windows spread over genres first, then over clips: the third window of a clip where it has one."
-    rows = pd.DataFrame({"genre": table["genre"].to_numpy(), "track": table["track"].to_numpy()})
+    rows = pd.DataFrame({"genre": table["genre"].fillna("").astype(str).to_numpy(), "track": table["track"].to_numpy()})
     rows["row"] = np.arange(len(rows))
     per_clip = rows.groupby(["genre", "track"], sort=True)["row"].apply(lambda r: r.iloc[min(2, len(r) - 1)])
     turn = per_clip.groupby(level=0).cumcount()
@@ -295,13 +295,15 @@ def _probe_figures(judged, seed):
         table = pd.concat([judged.seen.table.assign(test=False), table], ignore_index=True)
         latents = _joined(judged.seen, latents, table)
     genres, groups, unit = table["genre"].astype(str).to_numpy(), units_of(table), "artist where known, else clip"
+    known = table["genre"].notna().to_numpy()  # what has no genre is not asked for it
+    table, genres, groups = table[known], genres[known], groups[known]
     if len(set(groups[table["test"]]) & set(groups[~table["test"]])):
         groups, unit = table["track"].to_numpy(object), "clip; artists stand on both sides: no claim about genres"
     test = None if table["test"].all() else table["test"].to_numpy()
     enough = len(set(groups)) >= 10 if test is None else len(set(genres[~test])) > 1
-    if len(set(genres)) < 2 or not enough:
+    if len(set(genres)) < 2 or not enough or not table["test"].any():
         return {}
-    found = probe(latents.mean, genres, groups, test=test, seed=seed)
+    found = probe(latents.mean[known], genres, groups, test=test, seed=seed)
     low, high = found.interval
     keys = ("probe_accuracy", "probe_low", "probe_high", "probe_chance", "probe_groups")
     how = "train → held out" if test is not None else "5 folds of whole clips or artists"

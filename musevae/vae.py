@@ -179,17 +179,17 @@ def softplus_link(x, top_db=80.0):
 class TimeFilter(nn.Module):
     "Picture in, correction of the same shape out; zero at the start. `(batch, 1, n_mels, frames)`."
 
-    def __init__(self, n_mels, width, blocks):
+    def __init__(self, n_mels, width, blocks, activation=nn.GELU):
         super().__init__()
         self.stem = nn.Conv1d(n_mels, width, 5, padding=2)
-        self.blocks = nn.Sequential(*[TimeBlock(width) for _ in range(blocks)])
+        self.blocks = nn.Sequential(*[TimeBlock(width, activation=activation) for _ in range(blocks)], activation())
         self.head = nn.Conv1d(width, n_mels, 5, padding=2)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x):
         u = self.stem(4 * x[:, 0] - 2)  # to about unit variance
-        return self.head(F.gelu(self.blocks(u))).unsqueeze(1)
+        return self.head(self.blocks(u)).unsqueeze(1)
 
 # %% ../nbs/04_vae.ipynb #a3298f36
 @dataclass(frozen=True)
@@ -200,9 +200,10 @@ class VAEConfig:
     linear: bool = True  # the separable path, set in closed form and then frozen
     filter_blocks: int = 2  # depth of the analysis and synthesis filters; 0: no filters
     filter_width: int = 96  # their channels
+    linear_filters: bool = False  # filters without GELUs: the control for what bending is worth
     network: str = "none"  # an encoder and decoder from picture to z and back: none, time, image, paper
     likelihood: str = "gaussian"  # of x: gaussian or laplace
-    per_band: bool = False  # one noise scale a mel band instead of one for all
+    per_band: bool = True  # one noise scale a mel band; False: one for all
     output: str = "magnitude"  # what the Softplus returns: magnitude, or decibel (x̂ itself, as the paper's code)
     profile: bool = True  # decode around the mean spectrum
 
@@ -225,6 +226,23 @@ def _float32(x):
     "A context in which autocast leaves float32 alone, on the device of `x`."
     return torch.autocast(x.device.type, enabled=False)
 
+# %% ../nbs/04_vae.ipynb #04f5e001
+def _fetched(address):
+    "The folder that the repository at `hf://owner/name` has been downloaded to; ValueError if it cannot be."
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(address.removeprefix("hf://"), allow_patterns=["config.json", "model.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"{address}: expected a repository of the Hugging Face hub, got none: {reason}") from error
+
+
+def _may_be_repository(path):
+    "Whether a path that leads nowhere looks like owner/name."
+    return str(path).count("/") == 1 and not str(path).startswith((".", "/", "~"))
+
 # %% ../nbs/04_vae.ipynb #b0355eb9
 class ConvVAE(nn.Module):
     """A convolutional VAE for log-mel windows: `encode(x)` → Normal over z, `decode(z)` → positive mel magnitude.
@@ -246,8 +264,8 @@ class ConvVAE(nn.Module):
             for layer in (self.encoder.head, self.decoder.head):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
-        make = (lambda: TimeFilter(shape[0], c.filter_width, c.filter_blocks)) if c.filter_blocks else lambda: None
-        self.analysis, self.synthesis = make(), make()
+        about = (shape[0], c.filter_width, c.filter_blocks, nn.Identity if c.linear_filters else nn.GELU)
+        self.analysis, self.synthesis = (TimeFilter(*about) if c.filter_blocks else None for _ in range(2))
 
     @property
     def likelihood(self):
@@ -263,10 +281,20 @@ class ConvVAE(nn.Module):
     def initialise(self, x):
         "Set linear path and noise scale in closed form from training windows `(n, 1, n_mels, frames)`; returns self."
         self._check(x)
-        self.linear.refit(x)
-        sigma = self.linear.noise.sqrt()  # without a linear path: the spread around the mean spectrum
-        self.log_scale.fill_((sigma if self.likelihood == "gaussian" else sigma / math.sqrt(2)).log())
+        self.linear.refit(x)  # without a linear path its noise is the spread around the mean spectrum
+        sigma = self.linear.noise.sqrt()
+        scale = sigma if self.likelihood == "gaussian" else sigma / math.sqrt(2)
+        self.log_scale.copy_((self._scale_by_band(x) if self.config.per_band else scale).clamp_min(1e-3).log())
         return self
+
+    def _scale_by_band(self, x):
+        "The scale that the errors of samples of the linear path have, `(n_mels,)`, on up to 256 of the windows `x`."
+        x = x[:: -(-len(x) // 256)].float()
+        mean, logvar = self.linear.posterior(x)
+        eps = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0)).to(mean)
+        h = self.linear.decode(mean + (logvar / 2).exp() * eps)
+        r = x - F.leaky_relu(h, 0.1)
+        return r.square().mean((0, 1, 3)).sqrt() if self.likelihood == "gaussian" else r.abs().mean((0, 1, 3))
 
     @torch.no_grad()
     def calibrate(self, scale, momentum=1.0):
@@ -342,28 +370,29 @@ class ConvVAE(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path, *, spec=None):
-        """The model in the folder `path` (or the repository of that name on the Hugging Face hub), in eval mode.
+        """The model in the folder `path` (or in a run's folder), in eval mode; a path never leads to the network.
 
-        With `spec`, a model that was trained on other spectrograms is refused; nothing is unpickled.
+        `hf://owner/name` is a repository on the Hugging Face hub, downloaded once. With `spec`, a model that was trained on
+        other spectrograms is refused; nothing is unpickled.
         """
         from safetensors.torch import load_file
 
-        folder = Path(path)
-        if not folder.is_dir() and str(path).count("/") == 1 and not str(path).startswith((".", "/")):
-            from huggingface_hub import snapshot_download
-
-            folder = Path(snapshot_download(str(path)))
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"{path}: expected a model folder with config.json and model.safetensors, found none")
-        about = json.loads((folder / "config.json").read_text())
+        found = _fetched(str(path)) if str(path).startswith("hf://") else Path(path)
+        if (found / "model" / "config.json").is_file():  # a run: its model stands below
+            found = found / "model"
+        if not (found / "config.json").is_file():
+            hub = f"; a repository of the Hugging Face hub is asked for by hf://{path}" if _may_be_repository(path) else ""
+            raise ValueError(f"{path}: expected a model folder with config.json and model.safetensors, found "
+                             f"{'none' if found.exists() else 'nothing'}{hub}")
+        about = json.loads((found / "config.json").read_text())
         if about.get("format") != 1:
-            raise ValueError(f"{folder}/config.json: expected format 1, got {about.get('format')!r}")
+            raise ValueError(f"{found}/config.json: expected format 1, got {about.get('format')!r}")
         own = MelSpec.from_dict(about["mel"])
-        own.check(about["mel_fingerprint"], folder)
+        own.check(about["mel_fingerprint"], found)
         if spec is not None:
-            spec.check(own.fingerprint, folder)
+            spec.check(own.fingerprint, found)
         vae = cls(VAEConfig(**about["vae"]), own)
-        vae.load_state_dict(load_file(folder / "model.safetensors"))
+        vae.load_state_dict(load_file(found / "model.safetensors"))
         return vae.eval()
 
 # %% ../nbs/04_vae.ipynb #f574daa2

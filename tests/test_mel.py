@@ -1,7 +1,10 @@
 """The mel front end against librosa, limit cases, and a cache that is killed, resumed, changed and damaged."""
 
+import errno
+import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -19,9 +22,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musevae import mel
-from musevae.files import ChangedError, examine
+from musevae import files, mel
+from musevae.files import examine
 from musevae.mel import MelError, MelSpec, WindowSet, corpus_key, kl_nnls, mel_clips, mel_filterbank, mel_windows
+from musevae.store import StoreError
 
 SPEC = MelSpec()
 SHORT = MelSpec(seconds=0.5)
@@ -511,9 +515,124 @@ def test_any_change_makes_a_new_cache(corpus, tmp_path):
     build(changed, tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
     assert len(build(before, tmp_path / "cache")) == 20  # the clips are gone, their pictures are not
-    with pytest.raises(ChangedError, match="clip.00000.wav: expected samples with sha256 .* scan it again"):
-        build(before, tmp_path / "elsewhere")
-    assert not list((tmp_path / "elsewhere").glob("mel-*[0-9a-f]/meta.json"))
+
+
+def heard(call):
+    "What `call` returns, and the warnings that name clips left out."
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = call()
+    return result, [str(w.message) for w in caught if "left out" in str(w.message)]
+
+
+def test_a_changed_file_costs_itself(corpus, tmp_path):
+    sf.write(corpus.path[0], signal("tone", 99, 0.3, samples=3 * SHORT.samples), SHORT.sample_rate, subtype="PCM_16")
+    for _ in range(2):
+        windows, said = heard(lambda: build(corpus, tmp_path / "cache"))
+        assert len(said) == 1 and "clip.00000.wav: left out: expected samples with sha256" in said[0]
+        assert "it has changed, scan it again" in said[0]
+        assert len(windows) == 18 and windows.key == corpus_key(corpus[1:], SHORT)
+        assert set(windows.table.track) == set(corpus.track[1:])
+    changed = corpus.assign(sha256=[sha256_of(Path(corpus.path[0])), *corpus.sha256[1:]])
+    assert heard(lambda: build(changed, tmp_path / "cache"))[1] == []
+
+
+def test_a_disk_that_was_away_and_is_back(corpus, tmp_path):
+    whole = build(corpus, tmp_path / "whole")
+    gone, here = tmp_path / "gone", Path(corpus.path[0]).parent
+    for i in (1, 3):
+        os.makedirs(gone, exist_ok=True)
+        os.rename(corpus.path[i], gone / f"{i}.wav")
+    for make, kind in ((mel_windows, "windows"), (mel_clips, "clips")):
+        for _ in range(2):  # made, then read
+            found, said = heard(lambda make=make: build(corpus, tmp_path / "cache", make=make))
+            assert [line.split(": left out: ")[0] for line in said] == [corpus.path[1], corpus.path[3]]
+            assert all("No such file" in line and line.count(str(here)) == 1 for line in said)
+            assert set(found.table.track) == set(corpus.track[[0, 2, 4]])
+            assert found.key == corpus_key(corpus.iloc[[0, 2, 4]], SHORT, kind)
+    os.rename(gone / "1.wav", corpus.path[1])
+    found, said = heard(lambda: build(corpus, tmp_path / "cache"))
+    assert len(said) == 1 and said[0].startswith(corpus.path[3]) and len(found) == 20 - 5
+    os.rename(gone / "3.wav", corpus.path[3])
+    found, said = heard(lambda: build(corpus, tmp_path / "cache"))
+    assert said == [] and found.key == whole.key and np.array_equal(found.x, whole.x) and len(found) == 20
+    assert len(heard(lambda: build(corpus, tmp_path / "cache", make=mel_clips))[0]) == 5
+    assert not [p for p in (tmp_path / "cache").iterdir() if p.suffix == ".partial"]
+
+
+def test_nothing_can_be_read_and_then_all(corpus, tmp_path):
+    os.rename(tmp_path / "clip.00000.wav", tmp_path / "away.wav")
+    with warnings.catch_warnings(record=True) as caught, pytest.raises(MelError, match="can be read, got none among 1"):
+        warnings.simplefilter("always")
+        build(corpus[:1], tmp_path / "cache")
+    assert len(caught) == 1 and "No such file" in str(caught[0].message)
+    os.rename(tmp_path / "away.wav", tmp_path / "clip.00000.wav")
+    assert heard(lambda: build(corpus[:1], tmp_path / "cache"))[1] == []
+
+
+def test_the_lost_are_tried_again_and_the_others_are_not(corpus, tmp_path, monkeypatch):
+    os.rename(corpus.path[2], tmp_path / "away.wav")
+    heard(lambda: build(corpus, tmp_path / "cache"))
+    read = []
+
+    def counted(path, real=mel.read_audio, **options):
+        read.append(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(mel, "read_audio", counted)
+    assert len(heard(lambda: build(corpus, tmp_path / "cache"))[0]) == 16 and read == [corpus.path[2]]
+
+
+def test_a_disk_that_fails_in_the_middle_is_no_short_file(corpus, tmp_path, monkeypatch):
+    real = files._Source.readinto
+
+    def readinto(source, buffer):
+        if source.file.name == corpus.path[3] and source.file.tell() > 4096:
+            source.error = OSError(errno.EIO, "Input/output error")
+            return 0
+        return real(source, buffer)
+
+    monkeypatch.setattr(files._Source, "readinto", readinto)
+    found, said = heard(lambda: build(corpus, tmp_path / "cache"))
+    assert len(said) == 1 and said[0] == f"{corpus.path[3]}: left out: cannot be read: Input/output error"
+    monkeypatch.undo()
+    assert len(found) == 15 and len(build(corpus, tmp_path / "cache")) == 20
+
+
+def test_a_cache_speaks_of_the_table_in_hand(corpus, tmp_path):
+    sf.write(tmp_path / "short.wav", np.zeros(100), SHORT.sample_rate)
+    short = dict(track="short", genre="jazz", path=str(tmp_path / "short.wav"), sha256=sha256_of(tmp_path / "short.wav"))
+    mixed = pd.concat([corpus, pd.DataFrame([short])], ignore_index=True)
+    (tmp_path / "moved").mkdir()
+    moved = mixed.assign(path=[str(shutil.copy(p, tmp_path / "moved")) for p in mixed.path])
+    assert "moved" not in heard(lambda: build(mixed, tmp_path / "cache"))[1][0]
+    said = heard(lambda: build(moved, tmp_path / "cache"))[1]
+    assert len(said) == 1 and said[0].startswith(f"{tmp_path}/moved/short.wav: left out: clip: expected at least")
+    assert said[0].count(str(tmp_path)) == 1 and len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_cache_that_remembers_a_fault_of_the_disk_is_made_again(corpus, tmp_path):
+    windows = build(corpus, tmp_path / "cache")
+    meta = tmp_path / "cache" / f"mel-{windows.key}" / "meta.json"
+    record = json.loads(meta.read_text())
+    del record["cache"]
+    meta.write_text(json.dumps(record))
+    before = meta.stat().st_mtime_ns
+    assert len(build(corpus, tmp_path / "cache")) == 20 and meta.stat().st_mtime_ns == before  # nothing false in it: kept
+    meta.write_text(json.dumps(record | dict(faults={"2": "elsewhere/clip.wav: cannot be opened: No such file"})))
+    assert heard(lambda: build(corpus, tmp_path / "cache"))[1] == [] and json.loads(meta.read_text())["faults"] == {}
+
+
+def test_a_full_disk_names_the_cache(corpus, tmp_path, monkeypatch):
+    def full(*a, **k):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for write, named in (("savez", r"mel-[0-9a-f]{16}\.partial/shard-00000\.npz"), ("save", "mel-[0-9a-f]{16}")):
+        with monkeypatch.context() as patch:
+            patch.setattr(np, write, full)
+            with pytest.raises(StoreError, match=f"cache/{named}: cannot be written: No space left on device"):
+                build(corpus, tmp_path / "cache")
+        assert not list((tmp_path / "cache").iterdir())  # nothing is left that only looks like a cache
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "fingerprint", "key"])
@@ -547,6 +666,7 @@ def test_bad_clips_are_named_and_left_out(corpus, tmp_path):
             windows = build(mixed, tmp_path / "cache")
         said = [str(w.message) for w in caught if "left out" in str(w.message)]
         assert len(said) == 2 and "text.wav" in said[0] and "expected at least 11025 samples" in said[1]
+        assert all(line.count("text.wav") + line.count("short.wav") == 1 for line in said)
         assert len(windows) == 20 and windows.table.track.iloc[0] == "clip.00000"
     with pytest.raises(ValueError, match="at least 0.5 s, got none among 2"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

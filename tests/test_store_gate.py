@@ -41,7 +41,9 @@ def drafts_of(function):
     for node in ast.walk(function):
         if isinstance(node, ast.With):
             for item in node.items:
-                if isinstance(item.context_expr, ast.Call) and name_of(item.context_expr.func).split(".")[-1] in DRAFTS:
+                call = item.context_expr
+                made = isinstance(call, ast.Call) and name_of(call.func).split(".")[-1] in DRAFTS
+                if made or isinstance(call, ast.Call) and name_of(call.func) == "open" and names_in(call) & found:
                     found |= names_in(item.optional_vars) if item.optional_vars else set()
         pairs = [(node.targets[0], node.value)] if isinstance(node, ast.Assign) else []
         pairs += [(node.target, node.value)] if isinstance(node, ast.NamedExpr) else []
@@ -100,7 +102,7 @@ def test_only_the_store_writes_files(path):
     "table.to_csv(path)", "table.to_csv(path_or_buf=path)", "sf.write(path, y, 8000)", "save_file(state, path)",
     "figure.savefig(path)", 'np.save(path / "x.npy", x)', "os.replace(a, b)", "path.mkdir()", "torch.save(x, path)",
     'np.lib.format.open_memmap(path, "w+")', "with writing(path) as draft: path.write_text('x')",
-    "with locked(path) as draft: draft.write_text('x')",
+    "with locked(path) as draft: draft.write_text('x')", "with make(path) as file: np.savez(file, x=x)",
 ])  # fmt: skip
 def test_the_gate_sees_a_raw_write(line):
     assert len(writes(f"def f(path):\n    {line}\n")) == 1
@@ -109,6 +111,7 @@ def test_the_gate_sees_a_raw_write(line):
 @pytest.mark.parametrize("line", [
     "open(path).read()", 'open(path, "rb")', 'path.open(newline="")', "write_text(path, 'x')", "table.to_csv(index=False)",
     "with writing(path) as draft: draft.write_text('x')", "with store.writing(path) as new: save_file(state, new)",
+    "with writing(path) as draft, open(draft, 'wb') as file: np.savez(file, x=x)",
     "with building(path) as made: np.save(made / 'x.npy', x)", "file = io.BytesIO(); figure.savefig(file)",
     'open(os.devnull, "w")', "text.replace('a', 'b')",
 ])  # fmt: skip

@@ -107,7 +107,7 @@ def test_same_seed_same_run_other_seed_other_run(windows, tmp_path):
 def test_run_folder_says_everything(windows, tmp_path):
     run = train(windows, tmp_path / "run", **TINY)
     assert {p.name for p in run.path.iterdir()} == {"config.json", "corpus.csv", "metrics.csv", "metrics.json", "model",
-                                                    "checkpoint.safetensors"}
+                                                    "checkpoint.safetensors", ".lock"}
     config = json.loads((run.path / "config.json").read_text())
     assert config["windows"] == {"train": 30, "valid": 10} and config["mel_fingerprint"] == windows.spec.fingerprint
     assert run.metrics["epoch"].tolist() == [0, 1, 2, 3] and run.metrics["step"].tolist() == [0, 4, 8, 12]
@@ -205,7 +205,7 @@ def test_loss_is_minus_elbo_per_bin(windows, tmp_path):
 def test_refusals(windows, tmp_path):
     with pytest.raises(ValueError, match="preset: expected one of demo, .*, got 'huge'"):
         preset("huge")
-    with pytest.raises(ValueError, match="expected fields of VAEConfig or TrainConfig, got colour"):
+    with pytest.raises(ValueError, match="colour: expected a field of vae: latent_dim, .*; train: epochs, .*; got 'colour'"):
         preset("demo", colour=1)
     with pytest.raises(ValueError, match="TrainConfig.epochs: expected a whole number ≥ 1, got 0"):
         TrainConfig(epochs=0)
@@ -216,7 +216,7 @@ def test_refusals(windows, tmp_path):
     train(windows, tmp_path / "run", **TINY)
     with pytest.raises(ValueError, match="expected no run there"):
         train(windows, tmp_path / "run", **TINY)
-    with pytest.raises(ValueError, match="cannot resume: expected seed 0, got 1"):
+    with pytest.raises(ValueError, match="cannot resume: seed: expected 0, got 1$"):
         train(windows, tmp_path / "run", resume=True, seed=1, **TINY)
 
 
@@ -237,7 +237,7 @@ def test_every_preset_takes_a_step(name, windows, tmp_path):
         vae.calibrate(torch.tensor(small.train.scale))
     rows = fit(vae, x, x[:8], small.train, tmp_path, progress=False)
     assert np.isfinite(rows[["train_elbo", "valid_elbo", "valid_rmse_db"]]).all().all()
-    assert (vae.scale.item() == pytest.approx(13.824)) == (name == "code")
+    assert (vae.scale.tolist() == pytest.approx(13.824)) == (name == "code")
 
 
 def events(folder):
@@ -355,22 +355,6 @@ def test_window_set_and_run_agree(windows, tmp_path):
     assert isinstance(windows, WindowSet)
     run = train(windows, tmp_path / "run", **TINY)
     assert set(run.corpus["track"]) == set(windows.table["track"])
-
-
-def test_the_demo_runs_key_covers_every_module_that_makes_it():
-    "What training imports of ours, directly or through others; corpus, files and mel stand in the key of the windows."
-    import ast
-    from importlib.resources import files
-
-    def imports(module):
-        tree = ast.parse((files("musevae") / f"{module}.py").read_text())
-        return {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1}
-
-    seen, ahead = set(), {"training"}
-    while ahead:
-        seen |= ahead
-        ahead = set().union(*map(imports, ahead)) - seen
-    assert seen - {"corpus", "files", "mel"} == set(training._MAKERS)
 
 
 @pytest.mark.parametrize(("field", "value", "message"), [

@@ -140,7 +140,7 @@ CONFIGS = [
     {}, {"network": "time"}, {"network": "image"}, NO_LINEAR | {"network": "time"}, NO_LINEAR | {"network": "image"},
     NO_LINEAR | {"network": "paper", "profile": False},
     NO_LINEAR | {"network": "paper", "profile": False, "output": "decibel", "likelihood": "laplace"},
-    {"per_band": True, "likelihood": "laplace"}, {"filter_blocks": 0},
+    {"per_band": False, "likelihood": "laplace"}, {"likelihood": "laplace"}, {"filter_blocks": 0}, {"linear_filters": True},
 ]
 
 
