@@ -249,6 +249,11 @@ def _cached_fingerprint(path: Path) -> str:
     return cells[0].source if cells and cells[0].get("id") == "fingerprint" else ""
 
 
+def number_no_figure(app, config):
+    "Few figures have captions: a number on some and none on the others would mislead. (Jupyter Book insists in code.)"
+    config.numfig = False
+
+
 def number_title(app, doctree):
     "Put a chapter's number, which its file name carries, before its title."
     from docutils import nodes
@@ -423,6 +428,7 @@ def add_mathjax(app, exc):
 
 
 def setup(app):
+    app.connect("config-inited", number_no_figure, priority=900)
     app.connect("env-get-outdated", outdated)
     app.connect("doctree-read", number_title, priority=100)
     app.connect("doctree-read", describe_images)
