@@ -10,7 +10,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +28,7 @@ OFF = (None, False, 0, "none", "no")
 def settings(value):
     "Plain values of a configuration. A field that is off is left out, so that a new switch leaves the old keys alone."
     if is_dataclass(value):
-        value = asdict(value)
+        value = {f.name: getattr(value, f.name) for f in fields(value) if f.compare}  # a name that is not compared sets nothing
     if isinstance(value, dict):
         return {str(k): settings(v) for k, v in value.items() if not any(v is off or v == off for off in OFF)}
     if isinstance(value, (list, tuple)):

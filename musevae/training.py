@@ -83,7 +83,7 @@ class Preset:
 
     vae: VAEConfig = field(default_factory=VAEConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    name: str = "own"  # the entry of `PRESETS` that it was made from
+    name: str = field(default="own", compare=False)  # the entry of `PRESETS` that it was made from
 
 # %% ../nbs/07_training.ipynb #1136611e
 _PAPER = VAEConfig(latent_dim=1024, linear=False, filter_blocks=0, network="paper", per_band=False, profile=False)
