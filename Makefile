@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 # one step after the other, whatever -j says: they share the cores and the cache
 .NOTPARALLEL:
-.PHONY: help book test data lint sync notebooks pytest prepare lab clean
+.PHONY: help book test look chromium data lint sync notebooks pytest prepare lab clean
 
 help:             ## this list
 	@awk -F ':.*## *' '/^[a-z]+:.*##/ { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,14 @@ book: data        ## the book, ready to open
 	@test -f $(BOOK)
 	@echo "The book: $(CURDIR)/$(BOOK)"
 
-test: lint sync notebooks book pytest   ## everything CI runs; pytest's closing line comes last
+test: look chromium lint sync notebooks book pytest   ## everything CI runs; pytest's closing line comes last
+
+# first of all, while the environment may not stand yet: nobody should wait for minutes to hear what is missing
+look:
+	@$(PYTHON) tests/chromium.py look
+
+chromium: $(READY) ## the browser of the page tests, found or installed
+	@$(BIN)/python tests/chromium.py
 
 data: $(READY)    ## the made corpus and the demo run, made on first use (minutes)
 	@echo "== made corpus and demo run"

@@ -11,6 +11,7 @@ import base64
 import html
 import io
 import json
+import re
 import struct
 import zlib
 from importlib.resources import files
@@ -64,6 +65,7 @@ def spectrogram_png(
     x,  # log-mel in [0, 1], low frequencies first: `(bands, frames)`
     *,
     size=None,  # (height, width) in pixels, at most the shape of x: neighbours are averaged
+    seconds: float | None = None,  # how long x lasts: written into the file, for players and maps to compare with a sound
     levels: int = 32,  # colours: 32 are steps of 2.6 dB when [0, 1] is 80 dB
 ) -> bytes:
     "A small palette PNG in the colour map magma, low frequencies at the bottom."
@@ -82,6 +84,7 @@ def spectrogram_png(
     rows = np.insert(shades, 0, 0, axis=1)  # each row begins with its filter: none
     chunks = {
         b"IHDR": struct.pack(">IIBBBBB", shades.shape[1], shades.shape[0], 8, 3, 0, 0, 0),
+        **({} if seconds is None else {b"tEXt": f"seconds\0{seconds:.4f}".encode("latin1")}),
         b"PLTE": palette.tobytes(),
         b"IDAT": zlib.compress(rows.tobytes(), 9),
         b"IEND": b"",
@@ -92,9 +95,9 @@ def spectrogram_png(
     )
 
 # %% ../nbs/A1_widgets.ipynb #acc6c951
-def _mel_picture(y, sample_rate, bands=128):
+def _mel_picture(y, sample_rate, bands=128, hop=512):
     "A log-mel picture of `y` in [0, 1], `(bands, frames)`, for players that were given none: good to look at, no more."
-    n, hop = 2048, 512
+    n = 2048
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(y, n // 2), n)[::hop]
     power = np.abs(np.fft.rfft(frames * np.hanning(n).astype(np.float32), axis=1)).T ** 2
     top = 15 + np.log(sample_rate / 2000) / (np.log(6.4) / 27)  # of Slaney's mel scale
@@ -106,6 +109,44 @@ def _mel_picture(y, sample_rate, bands=128):
     below = total[low] + (place - low)[:, None] * power[low]
     p = np.diff(below, axis=0) / np.diff(place)[:, None]
     return np.clip(1 + np.log10(np.maximum(p, 1e-12) / max(p.max(), 1e-9)) / 8, 0, 1)
+
+# %% ../nbs/A1_widgets.ipynb #7a20d3e2
+def _lasting(
+    x,  # log-mel in [0, 1]: `(bands, frames)`
+    samples: int,  # of its sound
+    hop: int = 512,  # samples from frame to frame
+) -> np.ndarray:
+    "`x`, without a frame too many, if it lasts as long as its sound (to within two frames)."
+    x, frames = _array(x, "x", 2), 1 + samples // hop
+    if abs(x.shape[1] - frames) > 2:
+        raise ValueError(
+            f"x: expected a picture as long as its sound, {frames} frames of {hop} samples, got {x.shape[1]}"
+        )
+    return x[:, :frames]
+
+# %% ../nbs/A1_widgets.ipynb #7a20d3e3
+def _png_seconds(
+    png: bytes,  # as `spectrogram_png` makes it
+) -> float | None:
+    "How long a picture says that it lasts; None if it does not say."
+    found = re.search(rb"tEXtseconds\0([\d.]+)", png[:200])
+    return float(found[1]) if found else None
+
+
+def _same_seconds(
+    sounds,  # MP3 files or None, one a place
+    images,  # PNG files or None, one a place
+    tolerance: float = 0.1,  # s
+) -> None:
+    "Refuse a place whose picture does not last as long as its sound."
+    for sound, picture in {(s, p) for s, p in zip(sounds, images, strict=True) if s and p}:
+        try:
+            heard, seen = soundfile.info(io.BytesIO(sound)).duration, _png_seconds(picture)
+        except soundfile.LibsndfileError:
+            raise ValueError(f"sounds: expected MP3 files, got {len(sound)} bytes that are none") from None
+        if seen is None or abs(seen - heard) > tolerance:
+            got = "one that does not say how long it lasts" if seen is None else f"one of {seen:.2f} s"
+            raise ValueError(f"images: expected pictures as long as their sounds, {heard:.2f} s, got {got}")
 
 # %% ../nbs/A1_widgets.ipynb #09ed2817
 def matched(
@@ -159,17 +200,21 @@ class _Sounding(_Widget):
     position = Float(0.0).tag(sync=True)
     playing = Bool(False).tag(sync=True)
 
-    def __init__(self, rows, sample_rate, *, title="", level_db=-20.0, together=False):
-        "`rows` are (title, y, x or None); `together` cuts the sounds to the shortest, for one playhead."
+    def __init__(self, rows, sample_rate, *, title="", level_db=-20.0, hop=512, together=False):
+        "`rows` are (title, y, x or None); `together` cuts all to the shortest, for one playhead."
         titles, ys, xs = zip(*rows, strict=True)
         ys = matched(ys, level_db=level_db)
         self.pictures = [
-            _mel_picture(y, sample_rate) if x is None else _array(x, "x", 2) for y, x in zip(ys, xs, strict=True)
+            _mel_picture(y, sample_rate, hop=hop) if x is None else _lasting(x, len(y), hop)
+            for y, x in zip(ys, xs, strict=True)
         ]
         if together:
-            ys = [y[: min(map(len, ys))] for y in ys]
+            least = min(map(len, ys))
+            ys, self.pictures = [y[:least] for y in ys], [x[:, : 1 + least // hop] for x in self.pictures]
         sounds, sounds_end = _pack(mp3(y, sample_rate) for y in ys)
-        images, images_end = _pack(spectrogram_png(x) for x in self.pictures)
+        images, images_end = _pack(
+            spectrogram_png(x, seconds=x.shape[1] * hop / sample_rate) for x in self.pictures
+        )
         super().__init__(
             title=title,
             titles=[str(t) for t in titles],
@@ -208,12 +253,13 @@ class Player(_Sounding):
         y,  # mono sound: `(samples,)`
         sample_rate: int = 22050,  # Hz
         *,
-        x=None,  # its log-mel in [0, 1], `(bands, frames)`; made here if missing
+        x=None,  # its log-mel in [0, 1], `(bands, frames)`, as long as y; made here if missing
         title: str = "",
         level_db: float = -20.0,  # RMS it is played at, dB below full scale
+        hop: int = 512,  # samples from frame to frame of a given picture
     ):
         self.row = (title, y, x)
-        super().__init__([self.row], sample_rate, level_db=level_db)
+        super().__init__([self.row], sample_rate, level_db=level_db, hop=hop)
 
 # %% ../nbs/A1_widgets.ipynb #4b70d700
 class Players(_Sounding):
@@ -227,8 +273,9 @@ class Players(_Sounding):
         sample_rate: int = 22050,  # Hz
         *,
         level_db: float = -20.0,  # RMS all are played at, dB below full scale
+        hop: int = 512,  # samples from frame to frame of a given picture
     ):
-        super().__init__(_rows(rows), sample_rate, level_db=level_db)
+        super().__init__(_rows(rows), sample_rate, level_db=level_db, hop=hop)
 
 # %% ../nbs/A1_widgets.ipynb #53b940c0
 class Compare(_Sounding):
@@ -249,11 +296,12 @@ class Compare(_Sounding):
         sample_rate: int = 22050,  # Hz
         title: str = "",
         level_db: float = -20.0,  # RMS both are played at, dB below full scale
+        hop: int = 512,  # samples from frame to frame of a given picture
     ):
         rows = _rows(y_a) if y_b is None else [(labels[0], y_a, x_a), (labels[1], y_b, x_b)]
         if len(rows) < 2:
             raise ValueError(f"rows: expected two or more sounds to compare, got {len(rows)}")
-        super().__init__(rows, sample_rate, title=title, level_db=level_db, together=True)
+        super().__init__(rows, sample_rate, title=title, level_db=level_db, hop=hop, together=True)
         self.labels, self.duration = self.titles, self.durations[0]
 
 # %% ../nbs/A1_widgets.ipynb #e099e522
@@ -272,23 +320,25 @@ class Morph(_Sounding):
         sample_rate: int = 22050,  # Hz
         title: str = "",
         level_db: float = -20.0,  # RMS all are played at, dB below full scale
+        hop: int = 512,  # samples from frame to frame of a given picture
     ):
         frames, labels = list(frames), [str(label) for label in labels]
         if len(frames) < 2 or len(labels) != 2:
             raise ValueError(f"frames, labels: expected ≥ 2 and 2, got {len(frames)} and {len(labels)}")
         rows = [(f"step {i}", *frame) for i, frame in enumerate(frames)]
-        super().__init__(rows, sample_rate, title=title, level_db=level_db, together=True)
+        super().__init__(rows, sample_rate, title=title, level_db=level_db, hop=hop, together=True)
         self.labels, self.duration = labels, self.durations[0]
 
 # %% ../nbs/A1_widgets.ipynb #fc292c31
 def decoded_grid(
     points,  # coordinates of the clips: `(n, k)`
-    decode,  # coordinates `(m, k)` → m pairs (y, x)
+    decode,  # coordinates `(m, k)` → m pairs (y, x), x as long as y
     *,
     axes=(0, 1),  # the plane of the grid; all other coordinates are 0
     shape=(6, 8),  # rows, columns
     sample_rate: int = 22050,  # Hz, of y
     size=(32, 54),  # pixels of a picture, up and across, at most
+    hop: int = 512,  # samples from frame to frame of x
 ) -> dict:
     "What the decoder makes of a grid over a plane of the map: sounds and pictures for places without a clip."
     points = _array(points, "points", 2)
@@ -297,13 +347,18 @@ def decoded_grid(
     x, y = [(e[1:] + e[:-1]) / 2 for e in edges]
     places = np.zeros((len(x) * len(y), points.shape[1]), np.float32)
     places[:, axes[0]], places[:, axes[1]] = np.tile(x, len(y)), np.repeat(y, len(x))
-    cells = [(s, _array(p, "decode's picture", 2)) for s, p in decode(places)]
+    cells = [(s, _lasting(p, len(s), hop)) for s, p in decode(places)]
     return {
         "axes": list(axes),
         "x": x.tolist(),
         "y": y.tolist(),
         "sounds": [mp3(s, sample_rate) for s in matched([s for s, _ in cells])],
-        "images": [spectrogram_png(p, size=[min(pair) for pair in zip(size, p.shape, strict=True)]) for _, p in cells],
+        "images": [
+            spectrogram_png(
+                p, size=[min(pair) for pair in zip(size, p.shape, strict=True)], seconds=p.shape[1] * hop / sample_rate
+            )
+            for _, p in cells
+        ],
     }
 
 # %% ../nbs/A1_widgets.ipynb #5a351357
@@ -327,6 +382,7 @@ class LatentMap(_Widget):
     names = List(Unicode()).tag(sync=True)
     genres = List(Unicode()).tag(sync=True)
     genre_of = List(Int()).tag(sync=True)
+    colours, markers = List(Unicode()).tag(sync=True), List(Unicode()).tag(sync=True)
     track_of = List(Int()).tag(sync=True)
     sounds, images = Bytes().tag(sync=True), Bytes().tag(sync=True)
     sounds_end, images_end = List(Int()).tag(sync=True), List(Int()).tag(sync=True)
@@ -352,7 +408,7 @@ class LatentMap(_Widget):
         genres,  # genre of each point: n strings
         names,  # name of each point: n strings
         sounds=None,  # MP3 bytes of each point (or None); equal bytes are stored once
-        images=None,  # PNG bytes of each point (or None)
+        images=None,  # PNG bytes of each point (or None), of the length of its sound: `spectrogram_png(…, seconds=…)`
         explained=None,  # fraction of the variance along each component: ≥ k numbers in [0, 1]
         decoded=None,  # grid for empty places, as `decoded_grid` makes it
         decode=None,  # coordinates `(1, k)` → [(y, x)]: asked for empty places while a kernel runs
@@ -360,8 +416,11 @@ class LatentMap(_Widget):
         tracks=None,  # clip of each point, where points are windows: n strings
         axis_names=None,  # k strings; "component 1" … if missing
         sample_rate: int = 22050,  # Hz, of what `decode` returns
+        hop: int = 512,  # samples from frame to frame of what `decode` returns
         title: str = "",
     ):
+        from musevae.corpus import genre_style  # here, so that players need no pandas
+
         points = _array(points, "points", 2)
         n, k = points.shape
         if k < 2:
@@ -369,8 +428,13 @@ class LatentMap(_Widget):
         for name, values in (("genres", genres), ("names", names), ("tracks", tracks)):
             if values is not None and len(values) != n:
                 raise ValueError(f"{name}: expected {n}, one a point, got {len(values)}")
-        self.coordinates, self.decode, self.rate = points, decode, sample_rate
+        if sounds is not None and images is not None:
+            _same_seconds(sounds, images)
+        if decoded:
+            _same_seconds(decoded["sounds"], decoded["images"])
+        self.coordinates, self.decode, self.rate, self.hop = points, decode, sample_rate, hop
         kinds, genre_of = np.unique([str(g) for g in genres], return_inverse=True)
+        self.looks = genre_style(kinds)
         track_of = [] if tracks is None else np.unique([str(t) for t in tracks], return_inverse=True)[1].tolist()
         (sounds, sound_of), (images, image_of) = _distinct(sounds, n, "sounds"), _distinct(images, n, "images")
         packed = {}
@@ -384,6 +448,8 @@ class LatentMap(_Widget):
             names=[str(name) for name in names],
             genres=kinds.tolist(),
             genre_of=genre_of.tolist(),
+            colours=[look["color"] for look in self.looks.values()],
+            markers=[look["marker"] for look in self.looks.values()],
             track_of=track_of,
             sound_of=sound_of,
             image_of=image_of,
@@ -404,8 +470,9 @@ class LatentMap(_Widget):
         i, j, at_i, at_j = self.place
         at[0, [int(i), int(j)]] = at_i, at_j
         [(y, x)] = self.decode(at)
+        picture = _lasting(x, len(y), self.hop)
         with self.hold_sync():
-            self.answer_sound, self.answer_image = mp3(matched([y])[0], self.rate), spectrogram_png(x)
+            self.answer_sound, self.answer_image = mp3(matched([y])[0], self.rate), spectrogram_png(picture)
             self.answer += 1
 
     def to_png(self) -> bytes:
@@ -417,19 +484,13 @@ class LatentMap(_Widget):
         i, j = self.axes
         for g, name in enumerate(self.genres):
             mine = self.coordinates[np.array(self.genre_of) == g]
-            plot.scatter(
-                mine[:, i], mine[:, j], s=18, color=_COLOURS[g % 10], marker="os^DPv*Xh_"[g % 10], label=name, alpha=0.9
-            )
+            plot.scatter(mine[:, i], mine[:, j], s=18, label=name, alpha=0.9, **self.looks[name])
         share = [f" · {100 * self.explained[c]:.1f} %" if c < len(self.explained) else "" for c in (i, j)]
         plot.set(xlabel=f"component {i + 1}{share[0]}", ylabel=f"component {j + 1}{share[1]}", title=self.title)
         plot.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         file = io.BytesIO()
         figure.savefig(file, dpi=90)
         return file.getvalue()
-
-# %% ../nbs/A1_widgets.ipynb #a2b9cb90
-# Petroff's ten colours (2021), told apart by every kind of colour vision; static/map.js holds the same.
-_COLOURS = "#3f90da #ffa90e #bd1f01 #94a4a2 #832db6 #a96b59 #e76300 #b9ac70 #717581 #92dadd".split()
 
 # %% ../nbs/A1_widgets.ipynb #50435e2f
 def standalone_html(

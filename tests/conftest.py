@@ -1,9 +1,9 @@
 "Where tests find sounds, made things, the built book and a browser."
 
 import os
-import shutil
 from pathlib import Path
 
+import chromium
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -12,7 +12,6 @@ BOOK = ROOT / "_build" / "html"
 os.environ.setdefault("MUSEVAE_HOME", str(ROOT / "_data"))  # as the Makefile has it
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
@@ -40,17 +39,16 @@ def book() -> Path:
 
 @pytest.fixture(scope="session")
 def browser():
-    "A headless Chromium, the system's own (nothing is downloaded)."
-    path = os.environ.get("MUSEVAE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    "A headless Chromium (see `chromium.py`; nothing is installed here)."
+    path = chromium.find()
     if path is None:
-        pytest.fail("page tests need Chromium: install it (Debian: apt install chromium), or set MUSEVAE_CHROMIUM to "
-                    "its path", pytrace=False)
+        pytest.fail(f"page tests need Chromium: {chromium.ADVICE}", pytrace=False)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
+        window = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield window
+        window.close()
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pagegates import WATCH_SHIFTS
+
 LOCAL = ("file:", "blob:", "data:")
 
 # What stands on a page: targets, links, pictures, code and text.
@@ -51,10 +53,11 @@ class Visit:
 
 
 @contextmanager
-def visit(browser, path: Path, *, query: str = "", **context):
+def visit(browser, path: Path, *, query: str = "", width: int = 1440, height: int = 900, **context):
     "Open the file `path` with the network off."
-    room = browser.new_context(viewport={"width": 1440, "height": 900}, **context)
+    room = browser.new_context(viewport={"width": width, "height": height}, **context)
     room.set_offline(True)
+    room.add_init_script(WATCH_SHIFTS)
     page = room.new_page()
     page.set_default_timeout(90_000)  # a busy machine is slow, not wrong
     seen = Visit(page)

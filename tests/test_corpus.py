@@ -111,7 +111,7 @@ def test_ten_planted_faults_are_all_named(tree):
 
 @pytest.mark.parametrize("subtype,channels,rate,fault", [
     ("PCM_U8", 1, RATE, "8 bit"), ("PCM_24", 1, RATE, None), ("PCM_32", 2, RATE, None), ("DOUBLE", 1, RATE, None),
-    ("PCM_16", 6, RATE, "channels"), ("PCM_16", 1, 11025, "sample rate"), ("PCM_16", 2, 48000, "sample rate")])
+    ("PCM_16", 6, RATE, "channels"), ("PCM_16", 1, 11025, "sample rate"), ("PCM_16", 2, 48000, None)])
 def test_formats(tree, subtype, channels, rate, fault):
     y = noise(77, rate=rate)
     write(tree / "blues" / "x.wav", np.stack([y] * channels, axis=1), rate, subtype)
@@ -199,8 +199,9 @@ def test_two_tracks_with_one_stem(tree):
     write(tree / "rock" / "one.wav", noise(61))
     write(tree / "rock" / "one.flac", noise(62))
     result = check(scan(tree, progress=False))
-    assert list(result.faults.fault) == ["same stem"] * 3
-    assert {"jazz.one", "rock.one", "rock.one.wav"} <= set(result.clips.track) and len(result.clips) == 15
+    assert list(result.faults.fault) == ["same stem"] and len(result.clips) == 15
+    names = {"jazz.one", "rock.one", "rock.one.wav"}
+    assert names <= set(result.clips.track) and all(n in result.faults.detail[0] for n in names)
 
 
 def test_genres_from_folders(tmp_path):
@@ -211,7 +212,11 @@ def test_genres_from_folders(tmp_path):
     result = check(scan(tmp_path, progress=False))
     assert set(result.clips.genre) == {"blues", "hiphop", "polka", "classical", "metal"}
     assert faults_of(result, "stray.wav") == ["no genre"]
-    assert result.faults.detail[result.faults.fault == "unknown genre"].item().startswith("'polka' is none of blues")
+    assert "unknown genre" not in set(result.faults.fault)  # the names of these files are not GTZAN's
+    for i, genre in enumerate(("blues", "blues", "polka")):
+        write(tmp_path / "copy" / genre / f"blues.{i:05d}.wav", noise(70 + i))
+    faults = scan(tmp_path / "copy", progress=False).faults
+    assert faults.detail[faults.fault == "unknown genre"].item().startswith("'polka' is none of blues")
 
 
 def test_a_long_file_is_read_in_blocks(tmp_path):
@@ -239,7 +244,7 @@ def test_three_different_messages(tmp_path):
     (tmp_path / "bad" / "blues" / "a.wav").touch()
     for folder, message in (("absent", "no such folder"), ("empty", "an empty folder"),
                             ("texts", "1 files, none of them audio"), ("bad", "a.wav: empty: "),
-                            ("texts/a.txt", "got a file")):
+                            ("texts/a.txt", "texts/x: missing")):
         with pytest.raises(CorpusError, match=message) as caught:
             load_corpus(tmp_path / folder)
         assert "\n" not in str(caught.value) and folder in str(caught.value)
@@ -355,8 +360,13 @@ def apart(table, column, parts=("train", "valid", "test")):
 @settings(max_examples=60, deadline=None)
 @given(corpora(), st.sampled_from(["clip", "artist"]), st.integers(0, 5))
 def test_random_splits_keep_together_what_belongs_together(table, scheme, seed):
+    units = module._units(table, ARTIST if scheme == "artist" else ("sha256",)).nunique()
+    if units < 3 or (scheme == "artist" and table.artist.isna().all()):
+        with pytest.raises(CorpusError, match="expected (at least 3|clips of known) "):
+            split_clips(table, scheme=scheme, seed=seed)
+        return
     out = split_clips(table, scheme=scheme, seed=seed)
-    assert set(out.split) <= {"train", "valid", "test"} and list(out.track) == list(table.track)
+    assert set(out.split) == {"train", "valid", "test"} and list(out.track) == list(table.track)
     assert apart(out, "sha256") and (scheme == "clip" or apart(out, "artist"))
     shuffled = split_clips(table.sample(frac=1, random_state=1), scheme=scheme, seed=seed)
     assert dict(zip(shuffled.track, shuffled.split, strict=True)) == dict(zip(out.track, out.split, strict=True))

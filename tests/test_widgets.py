@@ -180,8 +180,9 @@ def small_map(**changes):
 
 
 def test_map_stores_equal_sounds_once():
-    m = small_map(sounds=[b"one", b"two", b"one"], images=[None, b"png", None])
+    m = small_map(sounds=[b"one", b"two", b"one"], images=[None, None, None])
     assert (m.sounds, m.sounds_end, m.sound_of) == (b"onetwo", [3, 6], [0, 1, 0])
+    m = small_map(images=[None, b"png", None])
     assert (m.images, m.image_of) == (b"png", [-1, 0, -1])
     assert m.genres == ["blues", "jazz"] and m.genre_of == [1, 0, 1]
     assert np.array_equal(np.frombuffer(m.points, "<f4").reshape(3, 4), m.coordinates)
@@ -227,9 +228,85 @@ def test_kernel_answers_for_an_empty_place():
     assert m.answer == 1 and m.answer_sound and m.answer_image
 
 
-def test_colours_are_one_palette():
-    text = (files("musevae") / "static" / "map.js").read_text("utf8")
-    assert re.findall("#[0-9a-f]{6}", text.split("const PALETTE = ")[1].split("]")[0]) == w._COLOURS
+# --- a picture lasts as long as its sound ----------------------------------------------------------------------------
+
+
+def both(y, x):
+    "Each kind of player of (y, x), as a function that makes it."
+    return [lambda: w.Player(y, x=x), lambda: w.Players({"a": y, "b": (y, x)}), lambda: w.Compare(y, y, x, x),
+            lambda: w.Morph([(y, x)] * 2)]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(600, 40_000), st.integers(-2, 2), st.sampled_from([256, 512]))
+def test_pictures_last_as_long_as_their_sounds(samples, off, hop):
+    x = np.zeros((8, max(1, 1 + samples // hop + off)))
+    player = w.Player(np.resize(tone(), samples), x=x, hop=hop)
+    assert abs(w._png_seconds(player.images) - player.durations[0]) <= 3 * hop / RATE
+    assert pixels(player.images).shape[1] <= 1 + samples // hop
+
+
+@pytest.mark.parametrize("frames", [216, 127, 1])
+def test_no_player_takes_a_picture_of_another_length(frames):
+    for make in both(tone(seconds=3), np.zeros((128, frames))):
+        with pytest.raises(ValueError, match=f"x: expected a picture as long as its sound, 130 frames.*got {frames}"):
+            make()
+
+
+def test_compare_cuts_pictures_with_their_sounds():
+    c = w.Compare(tone(seconds=3), tone(seconds=2), np.zeros((128, 130)), np.zeros((128, 87)))
+    assert [x.shape[1] for x in c.pictures] == [87, 87] and c.duration == 2
+
+
+def test_map_and_grid_refuse_pictures_of_another_length():
+    sound = w.mp3(tone(seconds=2.5))
+    for image, got in ((w.spectrogram_png(np.zeros((9, 9)), seconds=5.0), "one of 5.00 s"),
+                       (w.spectrogram_png(np.zeros((9, 9))), "does not say")):
+        with pytest.raises(ValueError, match=f"images: expected pictures as long as their sounds, 2.50 s, got.*{got}"):
+            small_map(sounds=[None, sound, sound], images=[None, image, image])
+    good = w.spectrogram_png(np.zeros((9, 9)), seconds=2.51)
+    small_map(sounds=[None, sound, sound], images=[image, good, None])
+    with pytest.raises(ValueError, match="sounds: expected MP3 files, got 3 bytes"):
+        small_map(sounds=[b"one", None, None], images=[good, None, None])
+    with pytest.raises(ValueError, match="expected a picture as long as its sound, 108 frames.*got 216"):
+        w.decoded_grid(np.eye(3), lambda at: [(tone(seconds=2.5), np.zeros((128, 216)))] * len(at))
+
+
+# --- one look a genre -------------------------------------------------------------------------------------------------
+
+
+def test_map_and_plots_show_a_genre_alike():
+    from matplotlib.colors import to_hex
+
+    from musevae.corpus import GENRES, genre_style
+    from musevae.latent import LatentPCA, plot_pca
+
+    some = ["rock", "metal", "jazz"]
+    z = np.random.default_rng(0).normal(size=(12, 4))
+    ax = plot_pca(LatentPCA.fit(z, components=2), z, np.repeat(some, 4))
+    drawn = {c.get_label(): to_hex(c.get_facecolor()[0]) for c in ax.collections if c.get_label() in some}
+    m = w.LatentMap(z, genres=np.repeat(some, 4), names=list("abcdefghijkl"))
+    fixed = genre_style(GENRES)
+    assert drawn == dict(zip(m.genres, m.colours, strict=True)) == {g: fixed[g]["color"] for g in some}
+    assert m.markers == [fixed[g]["marker"] for g in sorted(some)]
+
+
+def test_every_marker_has_a_shape_on_the_map():
+    from musevae.corpus import GENRES, genre_style
+
+    text = (files("musevae") / "static" / "map.js").read_text("utf8").split("const SHAPES = ")[1].split("};")[0]
+    looks = genre_style(GENRES).values()
+    assert {look["marker"] for look in looks} == set(re.findall(r"[{ ]\"?([^\"\s])\"?: ", text))
+    assert len({look["color"] for look in looks}) == len({look["marker"] for look in looks}) == 10
+
+
+@given(st.lists(st.text("abc", max_size=4), max_size=40))
+def test_strangers_get_looks_of_their_own(names):
+    from musevae.corpus import GENRES, genre_style
+
+    looks = genre_style([*names, "jazz", "rock"])
+    assert len({tuple(look.values()) for look in looks.values()}) == len(looks)
+    assert looks["jazz"] == genre_style(GENRES)["jazz"]
 
 
 def test_every_widget_has_a_picture_for_print():

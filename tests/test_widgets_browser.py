@@ -53,10 +53,10 @@ def the_map():
     centres = np.repeat([[-4, 0, 0], [4, 0, 3], [0, 5, -3]], 8, 0)
     points = centres + 0.5 * rng.standard_normal((24, 3))
     sounds = [w.mp3(tone(220 + 20 * i, 1)) for i in range(24)]
-    images = [w.spectrogram_png(rng.random((32, 54))) for _ in range(24)]
+    images = [w.spectrogram_png(rng.random((32, 44)), seconds=1) for _ in range(24)]
 
     def decode(places):
-        return [(tone(300, 0.5), np.full((32, 54), 0.5))] * len(places)
+        return [(tone(300, 0.5), np.full((32, 22), 0.5))] * len(places)
 
     return w.LatentMap(
         points,
@@ -116,12 +116,12 @@ def test_map_answers_the_pointer(map_page):
         if found:
             break
     name = page.locator(".mv-tip b").inner_text()
-    assert page.locator(".mv-tip img").evaluate("e => e.decode().then(() => e.naturalWidth)") == 54
+    assert page.locator(".mv-tip img").evaluate("e => e.decode().then(() => e.naturalWidth)") == 44
     assert page.locator(".mv-tip span").inner_text() in GENRES
     page.mouse.down()
     page.mouse.up()
     played(page, name)
-    assert page.locator(".mv-shot").evaluate("e => e.decode().then(() => e.naturalWidth)") == 54
+    assert page.locator(".mv-shot").evaluate("e => e.decode().then(() => e.naturalWidth)") == 44
     page.locator(".mv").evaluate("e => delete e.dataset.played")
     # an empty place: the middle between three genres
     canvas.click(position={"x": box["width"] * 0.5, "y": box["height"] * 0.72})

@@ -199,8 +199,34 @@ function colours(el) {
 
 const picture = (png) => (png && png.length ? URL.createObjectURL(new Blob([png], { type: "image/png" })) : "");
 
+/**
+ * Words on a canvas, none upon another: `put(words, x, y)` draws them where room is left and says whether it did.
+ * What stands where is kept as `canvas.mvLabels`: [words, left, top, right, bottom].
+ */
+function labels(c, canvas, width, height) {
+  const taken = (canvas.mvLabels = []);
+  return (words, x, y, { paper = null, gap = 3 } = {}) => {
+    const m = c.measureText(words);
+    const box = [x - m.actualBoundingBoxLeft, y - m.actualBoundingBoxAscent, x + m.actualBoundingBoxRight, y + m.actualBoundingBoxDescent];
+    const [left, top, right, bottom] = box;
+    if (left < 0 || top < 0 || right > width || bottom > height) return false;
+    if (taken.some(([, l, t, r, b]) => left < r + gap && l < right + gap && top < b + gap && t < bottom + gap)) return false;
+    if (paper) {
+      c.lineWidth = 4; c.strokeStyle = paper; c.lineJoin = "round";
+      c.strokeText(words, x, y);
+    }
+    c.fillText(words, x, y);
+    taken.push([words, ...box]);
+    return true;
+  };
+}
+
+/** Of ticks [[text, place in px]], most important first, those that keep `room` px from one another. */
+const apart = (ticks, room) => ticks.reduce((kept, tick) =>
+  (kept.every(([, at]) => Math.abs(at - tick[1]) >= room) ? [...kept, tick] : kept), []);
+
 /** Positions of round frequencies on the mel axis (Slaney's), 0 at the bottom, 1 at the top. */
-function melTicks(top, wanted = [200, 500, 1000, 2000, 5000, 10000]) {
+function melTicks(top, wanted = [1000, 5000, 200, 2000, 500, 10000]) {
   const mel = (f) => (f < 1000 ? (3 * f) / 200 : 15 + Math.log(f / 1000) / (Math.log(6.4) / 27));
   return wanted.filter((f) => f < top).map((f) => [f >= 1000 ? `${f / 1000}k` : `${f}`, mel(f) / mel(top)]);
 }
@@ -218,16 +244,22 @@ function spectrogram({ png, label, duration, top, axes = true, toggle, seek, key
     "aria-valuemin": 0, "aria-valuemax": duration.toFixed(2), "aria-valuenow": 0, "aria-valuetext": seconds(0),
   }, image, head);
   const frame = h("div", { class: axes ? "mv-axes" : "mv-bare" }, face);
+  const hz = h("div", { class: "mv-hz", "aria-hidden": "true" }), s = h("div", { class: "mv-s", "aria-hidden": "true" });
+  function ticks() { // as many as the width and the height have room for
+    const wide = s.clientWidth, tall = face.clientHeight;
+    if (!wide || !tall) return;
+    const kept = apart([["Hz", tall], ...melTicks(top).map(([text, y]) => [text, y * tall])], 14);
+    hz.replaceChildren(...kept.map(([text, y]) => h("i", { style: `bottom:${(100 * y) / tall}%` }, text)));
+    const most = Math.min(6, Math.floor(wide / 40)), step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30].find((d) => duration / d <= most) ?? 60;
+    const times = Array.from({ length: Math.floor(duration / step + 1e-6) + 1 }, (_, k) => +(k * step).toFixed(2));
+    s.replaceChildren(...times.map((t, k) => h("i", {
+      style: `left:${(100 * t) / duration}%`, class: k && k === times.length - 1 ? "mv-last" : "",
+    }, k === times.length - 1 ? `${t} s` : `${t}`)));
+  }
+  const sized = new ResizeObserver(ticks);
   if (axes) {
-    const hz = h("div", { class: "mv-hz", "aria-hidden": "true" }, h("i", { style: "bottom:100%" }, "Hz"));
-    for (const [text, y] of melTicks(top)) if (y < 0.95) hz.append(h("i", { style: `bottom:${100 * y}%` }, text));
-    const s = h("div", { class: "mv-s", "aria-hidden": "true" });
-    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30].find((d) => duration / d <= 6) ?? 60;
-    for (let k = 0; k * step <= duration + 1e-6; k++) {
-      const t = +(k * step).toFixed(2), last = t + step > duration + 1e-6;
-      s.append(h("i", { style: `left:${(100 * t) / duration}%`, class: last ? "mv-last" : "" }, last ? `${t} s` : `${t}`));
-    }
     frame.append(hz, s);
+    sized.observe(face);
   }
   const at = (event) => {
     const box = face.getBoundingClientRect();
@@ -261,7 +293,7 @@ function spectrogram({ png, label, duration, top, axes = true, toggle, seek, key
       face.setAttribute("aria-valuetext", seconds(t));
     },
     paint(other) { const old = url; image.src = url = picture(other); if (old) URL.revokeObjectURL(old); },
-    free() { if (url) URL.revokeObjectURL(url); },
+    free() { sized.disconnect(); if (url) URL.revokeObjectURL(url); },
   };
 }
 

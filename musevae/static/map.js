@@ -1,8 +1,7 @@
 // The latent map: a point is a clip; hover to see it, click to hear it, click nowhere to hear the decoder.
 // `musevae.widgets.LatentMap`
 
-// Ten colours that stay apart for every kind of colour vision (Petroff 2021), each with a shape of its own.
-const PALETTE = ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"];
+// A genre's colour and shape come from Python (`musevae.corpus.genre_style`); the shapes go by matplotlib's letters.
 const polygon = (n, turn, r = 1) => Array.from({ length: n }, (_, k) => {
   const a = turn + (2 * Math.PI * k) / n;
   return [r * Math.cos(a), r * Math.sin(a)];
@@ -11,8 +10,8 @@ const star = polygon(10, -Math.PI / 2).map(([x, y], k) => (k % 2 ? [x * 0.55, y 
 const arm = 0.38, cross = [[-1, -arm], [-arm, -arm], [-arm, -1], [arm, -1], [arm, -arm], [1, -arm], [1, arm], [arm, arm], [arm, 1],
   [-arm, 1], [-arm, arm], [-1, arm]].map(([x, y]) => [1.1 * x, 1.1 * y]);
 const turned = (points) => points.map(([x, y]) => [0.7071 * (x - y), 0.7071 * (x + y)]);
-const SHAPES = [null, polygon(4, Math.PI / 4, 1.2), polygon(3, -Math.PI / 2, 1.3), polygon(4, 0, 1.3), cross, polygon(3, Math.PI / 2, 1.3),
-  star, turned(cross), polygon(6, 0, 1.15), [[-1.3, -0.6], [1.3, -0.6], [1.3, 0.6], [-1.3, 0.6]]];
+const SHAPES = { o: null, s: polygon(4, Math.PI / 4, 1.2), "^": polygon(3, -Math.PI / 2, 1.3), D: polygon(4, 0, 1.3), P: cross,
+  v: polygon(3, Math.PI / 2, 1.3), "*": star, X: turned(cross), h: polygon(6, Math.PI / 2, 1.15), p: polygon(5, -Math.PI / 2, 1.2) };
 
 /** A mix of two colours "#rrggbb" or "rgb(…)": `part` of b in a. */
 function mix(a, b, part) {
@@ -23,11 +22,18 @@ function mix(a, b, part) {
 }
 
 function mark(shape, r) {
-  const path = new Path2D(), points = SHAPES[shape % SHAPES.length];
+  const path = new Path2D(), points = SHAPES[shape];
   if (!points) path.arc(0, 0, r, 0, 7);
   else points.forEach(([x, y], k) => (k ? path.lineTo(x * r, y * r) : path.moveTo(x * r, y * r)));
   path.closePath();
   return path;
+}
+
+/** `words`, or as much of them as `room` px hold. */
+function shortened(c, words, room) {
+  let short = words;
+  while (short && c.measureText(`${short}…`).width > room && c.measureText(short).width > room) short = short.slice(0, -1);
+  return short === words ? words : `${short.trimEnd()}…`;
 }
 
 /** Mean, axes and angle of the ellipse that holds half of a Gaussian with the points' covariance. */
@@ -50,15 +56,17 @@ function draw(model, el) {
   const images = parts(model.get("images"), model.get("images_end")), imageOf = model.get("image_of");
   const grid = model.get("grid"), gridSounds = parts(model.get("grid_sounds"), model.get("grid_sounds_end"));
   const gridImages = parts(model.get("grid_images"), model.get("grid_images_end"));
-  const arrows = model.get("arrows");
+  const arrows = model.get("arrows"), palette = model.get("colours"), markers = model.get("markers");
   const coordinate = (i, j) => data[i * k + j];
   const shown = new Set(genres.keys());
   let [ax, ay] = model.get("axes"), hover = -1, selected = model.get("selected"), place = null, lit = -1, zoom = 1, pan = [0, 0];
-  let view, frame = 0, pulse = 0, stale = true, fills = PALETTE, edges = PALETTE;
+  let view, frame = 0, pulse = 0, stale = true, fills = palette, edges = palette;
   const flags = { ellipses: true, paths: false, hover: false, mosaic: false };
   const urls = new Map();
   const url = (key, png) => { if (!urls.has(key)) urls.set(key, picture(png)); return urls.get(key); };
   const imageURL = (i) => (imageOf[i] >= 0 && images[imageOf[i]] ? url(`i${imageOf[i]}`, images[imageOf[i]]) : "");
+
+  const distance = (i) => coordinate(i, ax) ** 2 + coordinate(i, ay) ** 2;
 
   // --- the parts of the page -------------------------------------------------------------------------------------
   const canvas = h("canvas", { class: "mv-canvas", tabIndex: 0, role: "application", "aria-roledescription": "latent map",
@@ -125,7 +133,8 @@ function draw(model, el) {
   }
   const sideImage = h("img", { alt: "", class: "mv-shot" }), sideHead = h("div", { class: "mv-playhead" });
   const sideName = h("b", {}), sideGenre = h("span", { class: "mv-kind" }), sideNear = h("div", { class: "mv-near" });
-  const again = () => (selected >= 0 ? play(selected) : place ? playPlace() : undefined);
+  const example = imageOf.reduce((best, image, i) => (image >= 0 && distance(i) < distance(best) ? i : best), 0); // until one is chosen
+  const again = () => (selected >= 0 ? play(selected) : place ? playPlace() : play(example));
   const sideButton = playButton("the chosen clip", () => (voice.playing ? voice.stop(0) : again()));
   const shot = h("div", { class: "mv-shotbox mv-empty" }, sideImage, sideHead);
   const side = h("div", { class: "mv-side" }, shot,
@@ -216,11 +225,6 @@ function draw(model, el) {
     c.restore();
     paintFocus(c, colours(el));
   }
-  function halo(c, words, x, y, paper) {
-    c.lineWidth = 4; c.strokeStyle = paper; c.lineJoin = "round";
-    c.strokeText(words, x, y);
-    c.fillText(words, x, y);
-  }
   const radius = () => clamp(Math.sqrt((view.width * view.height) / Math.max(n, 1)) / 9, 3, 6) * clamp(Math.sqrt(zoom), 1, 1.6);
   function paintPlane() {
     const colour = colours(el), c = sharp(base, view.width, view.height), { width, height } = view, paper = colour("paper");
@@ -238,32 +242,36 @@ function draw(model, el) {
     const raw = 90 / view.unit, power = 10 ** Math.floor(Math.log10(raw));
     const step = power * ([1, 2, 5].find((m) => m * power >= raw) ?? 10);
     const [left, up] = view.back(0, 0), [right, down] = view.back(width, height);
+    const text = (v) => String(+v.toFixed(6)).replace("-", "−"), put = labels(c, canvas, width, height), ticks = [];
     c.lineWidth = 1;
-    c.fillStyle = colour("muted");
     c.strokeStyle = colour("grid");
-    const text = (v) => String(+v.toFixed(6)).replace("-", "−");
-    c.textAlign = "center"; c.textBaseline = "alphabetic";
+    c.globalAlpha = flags.mosaic ? 0.3 : 1;
+    c.beginPath();
     for (let v = Math.ceil(left / step) * step; v < right; v += step) {
       const px = Math.round(view.x(v)) + 0.5;
-      c.globalAlpha = flags.mosaic ? 0.3 : 1;
-      c.beginPath(); c.moveTo(px, 0); c.lineTo(px, height); c.stroke();
-      c.globalAlpha = 1;
-      if (px > 46 && px < width - 12) c.fillText(text(v), px, height - 6);
+      c.moveTo(px, 0); c.lineTo(px, height);
+      ticks.push([text(v), px, height - 6, "center"]);
     }
-    c.textAlign = "left"; c.textBaseline = "middle";
     for (let v = Math.ceil(down / step) * step; v < up; v += step) {
       const py = Math.round(view.y(v)) + 0.5;
-      c.globalAlpha = flags.mosaic ? 0.3 : 1;
-      c.beginPath(); c.moveTo(0, py); c.lineTo(width, py); c.stroke();
-      c.globalAlpha = 1;
-      if (py > 24 && py < height - 20) c.fillText(text(v), 5, py - 7);
+      c.moveTo(0, py); c.lineTo(width, py);
+      ticks.push([text(v), 5, py - 3, "left"]);
     }
+    c.stroke();
+    c.globalAlpha = 1;
     c.font = "600 12px system-ui, sans-serif";
     c.fillStyle = colour("text");
     c.textAlign = "right"; c.textBaseline = "alphabetic";
-    halo(c, `${axisName(ax)} →`, width - 8, height - 22, paper);
+    put(`${shortened(c, axisName(ax), width - 40)} →`, width - 8, height - 22, { paper });
     c.textAlign = "left";
-    halo(c, `↑ ${axisName(ay)}`, 8, 16, paper);
+    put(`↑ ${shortened(c, axisName(ay), width - 40)}`, 8, 16, { paper });
+    c.font = "12px system-ui, sans-serif";
+    c.fillStyle = colour("muted");
+    for (const [words, px, py, align] of ticks) { // the names of the axes come first; a tick gives way
+      c.textAlign = align;
+      put(words, px, py);
+    }
+    c.font = "600 12px system-ui, sans-serif";
     if (flags.ellipses) {
       for (const g of shown) {
         const members = [];
@@ -272,7 +280,7 @@ function draw(model, el) {
         if (!e) continue;
         c.beginPath();
         c.ellipse(view.x(e.x), view.y(e.y), e.r1 * view.unit, e.r2 * view.unit, -e.angle, 0, 7);
-        c.fillStyle = c.strokeStyle = fills[g % 10];
+        c.fillStyle = c.strokeStyle = fills[g];
         c.globalAlpha = lit === g ? 0.22 : lit >= 0 ? 0.02 : 0.07;
         c.fill();
         c.globalAlpha = lit === g ? 1 : lit >= 0 ? 0.15 : 0.55;
@@ -282,15 +290,15 @@ function draw(model, el) {
       }
     }
     const r = radius();
-    const paths = genres.map((_, g) => mark(g, r));
+    const paths = genres.map((_, g) => mark(markers[g], r));
     c.lineWidth = 1;
     for (let i = 0; i < n; i++) {
       if (!shown.has(genre[i])) continue;
       const [x, y] = view.at(i), path = paths[genre[i]];
       c.globalAlpha = lit >= 0 && lit !== genre[i] ? 0.12 : 0.88;
       c.translate(x, y);
-      c.fillStyle = fills[genre[i] % 10]; c.fill(path);
-      c.strokeStyle = edges[genre[i] % 10]; c.stroke(path);
+      c.fillStyle = fills[genre[i]]; c.fill(path);
+      c.strokeStyle = edges[genre[i]]; c.stroke(path);
       c.translate(-x, -y);
     }
     c.globalAlpha = 1;
@@ -302,7 +310,8 @@ function draw(model, el) {
       c.beginPath(); c.moveTo(x1, y1);
       for (const turn of [2.7, -2.7]) c.lineTo(x1 + 10 * Math.cos(a + turn), y1 + 10 * Math.sin(a + turn));
       c.fill();
-      if (label) { c.textAlign = x1 < x0 ? "right" : "left"; halo(c, label, x1 + 7 * Math.cos(a), y1 + 14 * Math.sin(a) + 4, paper); }
+      c.textAlign = x1 < x0 ? "right" : "left";
+      if (label) put(label, x1 + 7 * Math.cos(a), y1 + 14 * Math.sin(a) + 4, { paper });
     }
   }
   function paintFocus(c, colour) {
@@ -324,8 +333,8 @@ function draw(model, el) {
       if (i < 0) continue;
       const [x, y] = view.at(i);
       c.translate(x, y);
-      c.fillStyle = fills[genre[i] % 10]; c.fill(mark(genre[i], r * 1.7));
-      c.lineWidth = 2.5; c.strokeStyle = colour("text"); c.stroke(mark(genre[i], r * 1.7));
+      c.fillStyle = fills[genre[i]]; c.fill(mark(markers[genre[i]], r * 1.7));
+      c.lineWidth = 2.5; c.strokeStyle = colour("text"); c.stroke(mark(markers[genre[i]], r * 1.7));
       c.translate(-x, -y);
     }
     if (voice.playing && (selected >= 0 || place)) {
@@ -344,15 +353,15 @@ function draw(model, el) {
   function icons() {
     const colour = colours(el), text = colour("text"), paper = colour("paper");
     const dark = mix(paper, paper, 0).match(/\d+/g).reduce((sum, v) => sum + +v, 0) < 384;
-    fills = PALETTE.map((p) => (dark && "#bd1f01 #832db6 #717581 #a96b59".includes(p) ? mix(p, "#ffffff", 0.25) : p));
+    fills = palette.map((p) => (dark && "#bd1f01 #832db6 #717581 #a96b59".includes(p) ? mix(p, "#ffffff", 0.25) : p));
     edges = fills.map((p) => mix(mix(p, p, 0), text, 0.45));
     entries.forEach(({ icon }, g) => {
       const c = icon.getContext("2d");
       c.setTransform(1, 0, 0, 1, 0, 0);
       c.clearRect(0, 0, 32, 32);
       c.translate(16, 16);
-      c.fillStyle = fills[g % 10]; c.fill(mark(g, 10));
-      c.lineWidth = 2; c.strokeStyle = edges[g % 10]; c.stroke(mark(g, 10));
+      c.fillStyle = fills[g]; c.fill(mark(markers[g], 10));
+      c.lineWidth = 2; c.strokeStyle = edges[g]; c.stroke(mark(markers[g], 10));
     });
   }
 
@@ -382,7 +391,7 @@ function draw(model, el) {
       sideGenre.textContent = genres[genre[i]];
       sideNear.replaceChildren(h("span", {}, "nearest"), ...neighbours(i).map((j) => h("button", {
         type: "button", class: "mv-chip", title: genres[genre[j]], onclick: () => play(j) },
-        h("i", { style: `background:${PALETTE[genre[j] % 10]}` }), names[j])));
+        h("i", { style: `background:${palette[genre[j]]}` }), names[j])));
       live.textContent = `${names[i]}, ${genres[genre[i]]}`;
     }
     el.dataset.selected = i >= 0 ? names[i] : "";
@@ -527,11 +536,14 @@ function draw(model, el) {
   model.on("change:selected", follow);
   model.on("change:answer", answer);
   const end = watch(el, () => { icons(); paint(); });
-  sideName.textContent = sounds.length ? "click a point to hear it" : "click a point to see it";
-  sideGenre.textContent = gridSounds.length ? "and an empty place to hear what the decoder makes of it" : "";
-  sideNear.append(h("span", {}, "Arrow keys walk from clip to clip, Enter plays, Escape stops" +
-    (gridSounds.length ? "; with Shift, arrows walk where no clip is." : ".")));
-  show();
+  sideName.textContent = names[example];
+  sideGenre.textContent = genres[genre[example]];
+  sideNear.append(
+    h("span", {}, `Click a point to ${sounds.length ? "hear" : "see"} it` +
+      (gridSounds.length ? ", an empty place to hear what the decoder makes of it." : ".")),
+    h("span", { class: "mv-keys" }, "Arrow keys walk from clip to clip, Enter plays, Escape stops" +
+      (gridSounds.length ? "; with Shift, arrows walk where no clip is." : ".")));
+  show(imageURL(example));
   icons();
   paintNow();
   if (selected >= 0) choose(selected, false);

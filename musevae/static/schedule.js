@@ -53,7 +53,7 @@ function draw(model, el) {
     const o = state(), colour = colours(el), width = canvas.clientWidth, height = canvas.clientHeight;
     if (!width) return;
     const c = sharp(canvas, width, height);
-    const box = { left: 38, right: width - 12, top: 12, bottom: height - 30 };
+    const box = { left: 38, right: width - 12, top: 12, bottom: height - 36 }, put = labels(c, canvas, width, height);
     const most = Math.max(1, o.end, o.kind === "constant" ? 0 : o.start) * 1.04;
     const x = (t) => box.left + ((box.right - box.left) * t) / epochs;
     const y = (b) => box.bottom - ((box.bottom - box.top) * b) / most;
@@ -66,14 +66,14 @@ function draw(model, el) {
       c.beginPath(); c.moveTo(box.left, y(b)); c.lineTo(box.right, y(b)); c.stroke();
       c.fillStyle = colour("muted");
       c.textAlign = "right";
-      c.fillText(String(+b.toFixed(2)), box.left - 7, y(b));
+      put(String(+b.toFixed(2)), box.left - 7, y(b));
     }
     c.textAlign = "center";
     const every = [1, 2, 5, 10, 20, 25, 50, 100, 200, 500].find((d) => epochs / d <= Math.max(4, width / 90)) ?? epochs;
-    for (let t = 0; t <= epochs; t += every) c.fillText(String(t), x(t), box.bottom + 13);
-    c.fillText("epoch", (box.left + box.right) / 2, box.bottom + 24);
+    for (let t = 0; t <= epochs; t += every) put(String(t), x(t), box.bottom + 12);
+    put("epoch", (box.left + box.right) / 2, box.bottom + 28);
     c.textAlign = "left";
-    c.fillText("β", 6, box.top);
+    put("β", 4, box.top);
     const line = (options, style, w) => {
       c.strokeStyle = style;
       c.lineWidth = w;

@@ -31,6 +31,7 @@ import ast
 import configparser
 import functools
 import hashlib
+import html
 import json
 import os
 import re
@@ -142,11 +143,17 @@ def titles(code: str) -> list[str]:
 
 
 @functools.cache
-def package() -> Path:
-    "The library's folder, as nbdev's settings name it."
+def settings() -> configparser.SectionProxy:
+    "nbdev's settings: name, address and description of the project."
     ini = configparser.ConfigParser(delimiters=["="])
     ini.read(ROOT / "settings.ini", encoding="utf-8")
-    return ROOT / ini["DEFAULT"]["lib_path"]
+    return ini["DEFAULT"]
+
+
+@functools.cache
+def package() -> Path:
+    "The library's folder, as nbdev's settings name it."
+    return ROOT / settings()["lib_path"]
 
 
 def _parse(code: str) -> ast.Module:
@@ -242,6 +249,11 @@ def _cached_fingerprint(path: Path) -> str:
     return cells[0].source if cells and cells[0].get("id") == "fingerprint" else ""
 
 
+def number_no_figure(app, config):
+    "Few figures have captions: a number on some and none on the others would mislead. (Jupyter Book insists in code.)"
+    config.numfig = False
+
+
 def number_title(app, doctree):
     "Put a chapter's number, which its file name carries, before its title."
     from docutils import nodes
@@ -270,7 +282,10 @@ def _ancestors(node):
 
 
 def page_scripts(app, pagename, templatename, context, doctree):
-    "Leave out sphinx-thebe (twice on every page, for a button we do not have); widget state goes below the text."
+    """Leave out sphinx-thebe (twice on every page, for a button we do not have); widget state goes below the text.
+
+    Each widget gets a place that says what will stand there, so that the style sheet can keep room for it.
+    """
     kept, state = [], ""
     for script in context.get("script_files", []):
         attributes = getattr(script, "attributes", {})
@@ -280,7 +295,124 @@ def page_scripts(app, pagename, templatename, context, doctree):
             kept.append(script)
     context["script_files"] = kept
     if state:
-        context["body"] = context.get("body", "") + state
+        context["body"] = with_places(context.get("body", ""), state) + state
+
+
+def with_places(body: str, state: str) -> str:
+    "The page's `body` with each widget's marker inside `<div class=\"mv-place\" data-widget=CLASS>`."
+    models = json.loads(re.search(r">(.*)</script>", state, re.DOTALL)[1])["state"]
+
+    def place(marker):
+        model = models.get(json.loads(marker[1]).get("model_id"), {}).get("state", {})
+        kind = model.get("_anywidget_id", "").rpartition(".")[2]
+        return f'<div class="mv-place" data-widget="{html.escape(kind)}">{marker[0]}</div>'
+
+    return re.sub(r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', place, body)
+
+
+# --- what others are shown of a page ---------------------------------------------------------------------------------
+
+
+def describe_page(app, doctree):
+    "Remember a page's description (its subtitle, or how it begins) and its first picture."
+    from docutils import nodes
+
+    section = next(iter(doctree.findall(nodes.section)), doctree)
+    first = next((n for n in section.children if isinstance(n, (nodes.block_quote, nodes.paragraph))), None)
+    known = app.env.metadata[app.env.docname]
+    known["description"] = shortened(first.astext() if first is not None else settings()["description"])
+    pictures = (Path(app.srcdir, node["uri"]) for node in doctree.findall(nodes.image) if "://" not in node["uri"])
+    known["picture"] = next((str(path) for path in pictures if path.suffix == ".png" and path.is_file()), "")
+
+
+def shortened(text: str, most: int = 200) -> str:
+    "The first `most` characters of `text` on one line, cut between sentences, or between words if the first is long."
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    sentences = text[:most].rpartition(". ")[0]
+    return f"{sentences}." if sentences else text[:most].rpartition(" ")[0].rstrip(",;:") + " …"
+
+
+def address(path: str) -> str:
+    "Where a file of the book will stand in the world."
+    return f"{settings()['doc_host']}{settings()['doc_baseurl']}/{path}"
+
+
+def card(pagename: str) -> str:
+    "The file of a page's picture card, below the book's folder."
+    return f"_static/cards/{pagename.replace('/', '-')}.png"
+
+
+def page_card(app, pagename, templatename, context, doctree):
+    "What search engines and messengers show of a page: title, description, picture."
+    if doctree is None:
+        return
+    about = app.env.metadata[pagename]
+    title = app.env.titles[pagename].astext()
+    if pagename == app.config.root_doc:  # its heading is the book's name: say it once
+        title = context["title"] = f"{title}: {settings()['description']}"
+        context["docstitle"] = ""
+    tags = {"og:type": "article", "og:site_name": settings()["title"], "og:title": title,
+            "og:description": about["description"], "og:url": address(f"{pagename}.html"),
+            "og:image": address(card(pagename)), "og:image:width": "1200", "og:image:height": "630",
+            "og:image:alt": title, "twitter:card": "summary_large_image"}
+    lines = [f'<meta name="description" content="{html.escape(about["description"])}"/>']
+    lines += [f'<meta property="{key}" content="{html.escape(value)}"/>' for key, value in tags.items()]
+    context["metatags"] = "\n".join([context.get("metatags", ""), *lines, ""])
+
+
+def draw_card(title: str, text: str, picture: str, out: Path) -> None:
+    "A card of 1200 × 630 pixels: title and text beside the page's first picture."
+    from matplotlib import font_manager
+    from PIL import Image, ImageChops, ImageDraw, ImageFont
+
+    image = Image.new("RGB", (1200, 630), "#15111b")
+    draw, wide = ImageDraw.Draw(image), 1080
+    if picture:
+        shown, wide = Image.open(picture).convert("RGBA"), 470
+        white = Image.new("RGBA", shown.size, "white")
+        white.alpha_composite(shown)
+        shown = white.crop(ImageChops.difference(white.convert("RGB"), Image.new("RGB", white.size, "white")).getbbox())
+        share = min(580 / shown.width, 510 / shown.height)
+        shown = shown.resize((max(1, round(shown.width * share)), max(1, round(shown.height * share))))
+        left, top = 1140 - shown.width, (630 - shown.height) // 2
+        draw.rounded_rectangle((left - 12, top - 12, 1152, top + shown.height + 12), 14, "white")
+        image.paste(shown, (left, top))
+    y = 60
+    for words, size, weight, colour, most in ((settings()["title"], 26, "regular", "#fc8961", 1),
+                                              (title, 50, "bold", "#f4eef9", 5), (text, 26, "regular", "#b9afc5", 7)):
+        font = ImageFont.truetype(font_manager.findfont(font_manager.FontProperties(weight=weight)), size)
+        lines = wrapped(words, wide, lambda line, font=font: draw.textlength(line, font))
+        if len(lines) > most:
+            lines = [*lines[: most - 1], lines[most - 1] + " …"]
+        for line in lines:
+            draw.text((60, y), line, colour, font)
+            y += round(1.25 * size)
+        y += round(0.7 * size)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    image.quantize(128).save(out, optimize=True)
+
+
+def wrapped(text: str, wide: float, length) -> list[str]:
+    "`text` in lines of at most `wide`, by the measure `length`; a word that is longer has a line of its own."
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and length(longer) > wide:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def draw_cards(app, exc):
+    "The card of each page."
+    if exc or app.builder.format != "html":
+        return
+    for name in app.env.found_docs:
+        about, title = app.env.metadata[name], app.env.titles[name].astext()
+        draw_card(title, about["description"], about["picture"], Path(app.outdir, card(name)))
 
 
 def add_mathjax(app, exc):
@@ -296,9 +428,13 @@ def add_mathjax(app, exc):
 
 
 def setup(app):
+    app.connect("config-inited", number_no_figure, priority=900)
     app.connect("env-get-outdated", outdated)
     app.connect("doctree-read", number_title, priority=100)
     app.connect("doctree-read", describe_images)
+    app.connect("doctree-read", describe_page, priority=900)  # when Sphinx has found the pictures' files
     app.connect("html-page-context", page_scripts, priority=900)
+    app.connect("html-page-context", page_card)
     app.connect("build-finished", add_mathjax)
+    app.connect("build-finished", draw_cards)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,181 @@
+"Each gate of `pagegates.py` stops what it is there to stop: a good page passes, a bad one is found out."
+
+import numpy as np
+import pagegates as gate
+import pytest
+from pagecheck import visit
+
+from musevae import widgets as w
+
+RATE = 22050
+
+
+def tone(seconds):
+    return (0.3 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+@pytest.fixture
+def shown(browser, tmp_path):
+    "`shown(body)`: a page with that text, open; `shown.file` is where it lies."
+    rooms = []
+
+    def open_page(body, *, head="", **how):
+        file = open_page.file = tmp_path / f"{len(rooms)}.html"
+        file.write_text(f"<!DOCTYPE html><html lang=en><head><meta charset=utf-8>{head}</head>"
+                        f"<body style='background: #fff'><div class='bd-article'>{body}</div></body></html>")
+        rooms.append(visit(browser, file, **how))
+        return rooms[-1].__enter__().page
+
+    yield open_page
+    for room in rooms:
+        room.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("body, wrong", [
+    ("It costs 5 nats; <code>$HOME</code> <mjx-container class=math>$x$</mjx-container>", 0),
+    ("<p>elbo_nats is $-(D</p>", 1),
+    ("<p>of \\\\ln 2 units</p>", 1),
+    ("<p>as \\\\(x\\\\) says</p>", 1),
+])
+def test_stray_tex(shown, body, wrong):
+    assert len(shown(body).evaluate(gate.STRAY_TEX)) == wrong
+
+
+def axes(*ticks):
+    marks = "".join(f"<i style='position: absolute; left: {x}px'>{text}</i>" for text, x in ticks)
+    return f"<div class=mv-axes style='position: relative; width: 200px; height: 40px'><div class=mv-s>{marks}</div></div>"
+
+
+@pytest.mark.parametrize("ticks, wrong", [
+    ([("0", 0), ("1", 60), ("2 s", 120)], 0),
+    ([("0", 0), ("2", 60), ("2.5 s", 64)], 1),
+    ([("0", 0), ("1", 60), ("2.5 s", 190)], 1),
+    ([("0", 0)], 1),
+])
+def test_ticks_of_players(shown, ticks, wrong):
+    assert len(shown(axes(*ticks)).evaluate(gate.TICKS)) == wrong
+
+
+@pytest.mark.parametrize("boxes, wrong", [
+    ([["0", 0, 0, 9, 9], ["1", 20, 0, 29, 9], ["2", 40, 0, 49, 9]], 0),
+    ([["0", 0, 0, 9, 9], ["1", 8, 5, 29, 12], ["2", 40, 0, 49, 9]], 1),
+    ([["0", 0, 0, 9, 9], ["1", 20, 0, 29, 9], ["2", 95, 0, 110, 9]], 1),
+    ([], 1),
+])
+def test_words_of_charts(shown, boxes, wrong):
+    page = shown("<canvas class=mv-chart style='width: 100px; height: 50px'></canvas>")
+    page.evaluate("boxes => { document.querySelector('canvas').mvLabels = boxes; }", boxes)
+    assert len(page.evaluate(gate.TICKS)) == wrong
+
+
+def test_a_chart_keeps_what_it_wrote(browser, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(w.standalone_html([w.Schedule(), w.Player(tone(2.5))], title="a page"), encoding="utf8")
+    for width in (1440, 600, 390, 250):
+        with visit(browser, file, width=width) as seen:
+            assert seen.page.evaluate(gate.TICKS) == [], width
+            words = seen.page.evaluate("document.querySelector('.mv-chart').mvLabels.map((b) => b[0])")
+            assert {"epoch", "β", "0", "1"} <= set(words), width
+
+
+@pytest.mark.parametrize("style, wrong", [
+    ("overflow: auto; width: 150px; white-space: pre-wrap; overflow-wrap: anywhere", 0),
+    ("overflow: auto; width: 150px; white-space: pre", 1),
+    ("overflow: visible; white-space: pre", 1),
+])
+def test_cut_on_paper(shown, style, wrong):
+    page = shown(f"<pre style='{style}'>{'word ' * 80}</pre><details><summary>code</summary><pre>{'word ' * 80}</pre></details>",
+                 width=718)
+    page.emulate_media(media="print")
+    assert len(page.evaluate(gate.CUT, gate.PAPER)) == wrong
+
+
+@pytest.mark.parametrize("body, wrong", [
+    ("<p style='color: #767676'>grey</p>", 0),  # 4.54: 1
+    ("<p style='color: #787878'>grey</p>", 1),  # 4.42: 1
+    ("<p style='color: #000; opacity: .3'>faint</p>", 1),
+    ("<div style='background: #000c'><p style='color: #111'>dark</p></div>", 1),
+    ("<div style='background: #000c'><p style='color: #eee'>dark</p></div>", 0),
+    ("<p style='color: #fff; visibility: hidden'>not there</p>", 0),
+    ("<table><caption style='color: #bbb'>a caption</caption><tr><td>1</td></tr></table>", 1),
+])
+def test_contrast(shown, body, wrong):
+    found = shown(body).evaluate(gate.CONTRAST, 4.5)
+    assert len(found) == wrong, found
+
+
+@pytest.mark.parametrize("body, wrong", [
+    ("<button>play</button><button aria-label=copy></button><button title=copy></button>", 0),
+    ("<button><svg viewBox='0 0 9 9'><title>copy</title><path d='M0 0h9'/></svg></button>", 0),
+    ("<button><svg viewBox='0 0 9 9'><path d='M0 0h9'/></svg></button>", 1),
+    ("<a href=x><img src='data:,' alt=''></a><input type=range>", 2),
+    ("<label>β <input type=range></label>", 0),
+])
+def test_names_of_controls(shown, body, wrong):
+    found = gate.nameless(shown(body))
+    assert len(found) == wrong, found
+
+
+@pytest.mark.parametrize("style, wrong", [("", 0), ("outline: none", 2), ("outline: none; box-shadow: 0 0 3px red", 2)])
+def test_rings(shown, style, wrong):
+    page = shown("<button>a</button> <a href=x>b</a>", head=f"<style>:focus-visible {{ {style} }} a, button {{ {style} }}</style>")
+    assert len(gate.ringless(page, 3)) == wrong
+
+
+def test_a_shadow_is_a_ring_too(shown):
+    page = shown("<button>a</button>", head="<style>:focus-visible { outline: none; box-shadow: 0 0 0 3px red }</style>")
+    assert gate.ringless(page, 2) == []
+
+
+@pytest.mark.parametrize("reserved, jumps", [(300, False), (0, True)])
+def test_layout_shift(shown, reserved, jumps):
+    late = "<script>setTimeout(() => { document.getElementById('late').style.height = '300px'; }, 200)</script>"
+    room = f"<div style='min-height: {reserved}px'><div id=late></div></div>"
+    page = shown(f"{room}<p style='height: 400px'>{'text ' * 90}</p>{late}")
+    page.wait_for_timeout(600)
+    assert (page.evaluate(gate.SHIFT) > 0.1) == jumps
+
+
+def test_lengths_of_sounds_and_pictures(tmp_path):
+    points, genres, names = np.eye(3), ["a", "b", "b"], ["1", "2", "3"]
+    sound, image = w.mp3(tone(2.5)), w.spectrogram_png(np.zeros((4, 4)), seconds=2.5)
+    grid = w.decoded_grid(points, lambda at: [(tone(1), np.zeros((4, 44)))] * len(at), shape=(1, 2))
+    whole = w.LatentMap(points, genres=genres, names=names, sounds=[sound, None, sound], images=[image] * 3, decoded=grid)
+    page = tmp_path / "page.html"
+
+    def seen(*widgets):
+        page.write_text(w.standalone_html(list(widgets), title="a page"), encoding="utf8")
+        return gate.lengths(page)
+
+    good = seen(whole, w.Players({"a": tone(1), "b": tone(2)}), w.Morph([(tone(3), np.zeros((4, 130)))] * 2))
+    assert len(good) == 2 + 2 + 2 + 2 and all(abs(heard - said) < 0.1 for _, heard, said in good)
+    whole.images, player = w.spectrogram_png(np.zeros((4, 4)), seconds=5.0), w.Player(tone(1))  # past every check
+    whole.images_end, player.images = [len(whole.images)], w.spectrogram_png(np.zeros((4, 4)))
+    player.images_end = [len(player.images)]
+    bad = [said for _, heard, said in seen(whole, player) if not abs(heard - said) < 0.1]
+    assert bad[:2] == [5.0, 5.0] and np.isnan(bad[2]) and len(bad) == 3
+
+
+GOOD = {"description": "How it works.", "og:title": "A page", "og:description": "How it works.",
+        "og:image": "https://here/book/card.png"}
+
+
+@pytest.mark.parametrize("change, words", [
+    ({}, ""),
+    ({"description": ""}, "no description"),
+    ({"og:title": ""}, "no og:title"),
+    ({"og:image": "card.png"}, "expected an address under"),
+    ({"og:image": "https://here/book/none.png"}, "no such file"),
+    ({"og:image": "https://here/book/small.png"}, "expected 1200 × 630 pixels"),
+    ({"title": "book \N{EM DASH} book"}, "title says it twice"),
+])
+def test_descriptions(tmp_path, change, words):
+    (tmp_path / "card.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes([0, 0, 4, 176, 0, 0, 2, 118]))
+    (tmp_path / "small.png").write_bytes(w.spectrogram_png(np.zeros((4, 4))))
+    tags = GOOD | {"title": "A page \N{EM DASH} book"} | change
+    metas = "".join(f'<meta {"property" if ":" in key else "name"}="{key}" content="{value}"/>'
+                    for key, value in tags.items() if key != "title")
+    page = tmp_path / "page.html"
+    page.write_text(f"<title>{tags['title']}</title>{metas}", encoding="utf8")
+    found = gate.misdescribed(page, tmp_path, "https://here/book")
+    assert (found == []) if not words else any(words in fault for fault in found), found
