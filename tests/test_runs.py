@@ -522,12 +522,12 @@ def test_behind_a_pipe_each_epoch_is_a_line_when_it_ends(music, tmp_path):
     assert 0 <= len(log.read_text().splitlines()) - 5 - len(table) <= 1  # killed between a line and its checkpoint, or not
 
 
-def test_the_command_resumes_makes_longer_and_refuses_other_splits(music, tmp_path, capsys):
+def test_the_command_resumes_makes_longer_and_names_what_differs(music, tmp_path, capsys):
     words = ["train", music, "--out", tmp_path / "run", *QUICK]
     first = said(capsys, *words, "--epochs", 1)
     assert "filter_blocks = 0" in first and "CPU" in first or torch.cuda.is_available()
     before = contents(tmp_path / "run")
-    line = said(capsys, *words, "--epochs", 1, "--split", "artist", "--set", "beta=0.5", "--resume", code=1)
+    line = said(capsys, *words, "--epochs", 1, "--set", "beta=0.5", "--resume", code=1)
     assert "train.beta: expected 1.0, got 0.5" in line
     assert contents(tmp_path / "run") == before
     longer = said(capsys, *words, "--epochs", 3, "--resume", "--device", "cpu")
