@@ -28,7 +28,7 @@ setup(
     install_requires=cfg["requirements"].split(),
     extras_require={key.removesuffix("_requirements"): cfg[key].split() for key in cfg if key.endswith("_requirements")},
     entry_points={
-        "console_scripts": ["musevae = musevae.cli:main"],
+        "console_scripts": ["musevae = musevae.__main__:main"],
         "nbdev": ["musevae = musevae._modidx:d"],
     },
     zip_safe=False,

@@ -6,6 +6,7 @@
 __all__ = ['UsageError', 'main', 'synth', 'scan', 'gtzan', 'mel', 'train', 'evaluate', 'map_', 'reconstruct', 'sample', 'info']
 
 # %% ../nbs/A2_cli.ipynb #e2b05caa
+import inspect
 import json
 import math
 import os
@@ -13,12 +14,15 @@ import shlex
 import sys
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import UseAppendAction, arg
+from tyro.conf import UseAppendAction
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+from .store import StoreError, folder, write_all, write_text
 
 # %% ../nbs/A2_cli.ipynb #070227ae
 _ABOUT = """Variational autoencoders for musical spectrograms: from a folder of music to a latent map that plays.
@@ -38,6 +42,44 @@ def _at_least(name, value, least=1):
     "Refuse a number below `least`; None stands for the default and passes."
     if value is not None and value < least:
         raise UsageError(f"{name}: expected a whole number of at least {least}, got {value}")
+
+# %% ../nbs/A2_cli.ipynb #f1bc8839
+class _NoNumber(Exception):
+    "A word on the command line where a number should stand; no ValueError, which tyro would answer in a box of its own."
+
+    def __init__(self, word, wanted):
+        self.word, self.wanted = word, wanted
+
+
+def _number(kind, wanted):
+    "How tyro shall read a number: int or float."
+    def read(words):
+        try:
+            if math.isfinite(number := kind(words[0])):
+                return number
+        except ValueError:
+            pass
+        raise _NoNumber(words[0], wanted)
+
+    return PrimitiveConstructorSpec(nargs=1, metavar=kind.__name__.upper(), instance_from_str=read,
+                                    is_instance=lambda x: isinstance(x, kind), str_from_instance=lambda x: [str(x)])
+
+
+def _option_of(word, argv):
+    "The option that `word` was given for."
+    given = [(a if a.startswith("--") else "", b) for a, b in zip(argv, argv[1:], strict=False)]
+    given += [tuple(both.split("=", 1)) for both in argv if both.startswith("--") and "=" in both]
+    return next((option for option, value in given if option and value == word), "number")
+
+# %% ../nbs/A2_cli.ipynb #ccfd332e
+_NUMBERS = ConstructorRegistry()
+
+
+@_NUMBERS.primitive_rule
+def _read_number(info):
+    "Numbers, with or without a default, are refused in one line."
+    kinds = {int: "a whole number", float: "a number"}
+    return next((_number(kind, wanted) for kind, wanted in kinds.items() if info.type in (kind, kind | None)), None)
 
 # %% ../nbs/A2_cli.ipynb #01249bd9
 def _run_folder(run):
@@ -61,6 +103,13 @@ def _note(*words):
     "One line on standard error, where it does not mix with results."
     print("musevae:", *words, file=sys.stderr, flush=True)
 
+# %% ../nbs/A2_cli.ipynb #66c20756
+def _line(exc):
+    "What `exc` says, in one line that begins with what it is about."
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
+    return str(exc)
+
 # %% ../nbs/A2_cli.ipynb #6da50384
 @contextmanager
 def _plain_warnings():
@@ -74,17 +123,62 @@ def _plain_warnings():
 # %% ../nbs/A2_cli.ipynb #82296a21
 COMMANDS = {}
 
+# %% ../nbs/A2_cli.ipynb #94533f4b
+def arg(**options):
+    "What an argument is called and means; its default is shown if that says something."
+    def default(value):
+        return "" if value in ("", "None", "False") else f"(default: {value})"
+
+    return tyro.conf.arg(help_behavior_hint=default, **options)
+
 # %% ../nbs/A2_cli.ipynb #6df72913
 def command(f):
     "Make `f` a subcommand: its positional-only parameters are arguments, the others options."
-    COMMANDS[f.__name__.rstrip("_")] = f
+    name = f.__name__.rstrip("_")
+    given = [(p, p.annotation.__metadata__[-1].metavar) for p in inspect.signature(f).parameters.values()
+             if p.default is p.empty and hasattr(p.annotation, "__metadata__")]
+    words = [what if p.kind is p.POSITIONAL_ONLY else f"--{p.name.replace('_', '-')} {what}" for p, what in given]
+    if any(word.startswith("--") for word in words):
+        f.__doc__ = f"{f.__doc__}\n\n{' '.join(['musevae', name, *words])}"
+    COMMANDS[name] = f
     return f
+
+# %% ../nbs/A2_cli.ipynb #652baed7
+class _OutputError(StoreError):
+    "Standard output that cannot be written to, such as a file on a full disk."
+
+
+class _Output:
+    "Standard output, whose faults say that they are its own; letters it does not know are written as `\\xd7`, say."
+
+    def __init__(self, stream):
+        self._stream = stream
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def _try(self, what, *words):
+        try:
+            return what(*words)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _OutputError("standard output", error) from error
+
+    def write(self, text):
+        return self._try(self._stream.write, text)
+
+    def flush(self):
+        return self._try(self._stream.flush)
 
 # %% ../nbs/A2_cli.ipynb #37d6ccee
 def _answer(exc, argv):
     "Exit code for `exc`, after saying in one line what went wrong; exceptions that are no user's fault are raised."
+    if isinstance(exc, (BrokenPipeError, _OutputError)):
+        sys.stdout = open(os.devnull, "w")  # what is left to say is lost
     if isinstance(exc, BrokenPipeError):  # the reader of a pipe has seen enough, as in `musevae scan DATA | head`
-        sys.stdout = open(os.devnull, "w")
         return 0
     if isinstance(exc, KeyboardInterrupt):
         again = [*argv, "--resume"] if argv[0] == "train" and "--resume" not in argv else argv
@@ -93,10 +187,7 @@ def _answer(exc, argv):
         return 130
     if "MUSEVAE_TRACEBACK" in os.environ:
         raise exc
-    if isinstance(exc, OSError) and exc.strerror:
-        _note(f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror)
-    else:
-        _note(str(exc))
+    _note(_line(exc))
     return 2 if isinstance(exc, UsageError) else 1
 
 # %% ../nbs/A2_cli.ipynb #afec86e8
@@ -106,20 +197,23 @@ def main(argv=None) -> int:
     `argv` are the words after `musevae`; None takes those of the process.
     """
     argv = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
-    if argv == ["--version"]:
+    if argv in (["--version"], ["-V"], ["version"]):
         from musevae import __version__
 
         print(f"musevae {__version__}")
         return 0
     os.environ.setdefault("MPLBACKEND", "Agg")  # pictures go to files: no display is needed
     try:
-        with _plain_warnings():
+        with _plain_warnings(), _NUMBERS, redirect_stdout(_Output(sys.stdout)):
             code = tyro.extras.subcommand_cli_from_dict(
                 COMMANDS, prog="musevae", description=_ABOUT, args=argv, config=(tyro.conf.FlagCreatePairsOff,)
             )
+            sys.stdout.flush()
             return int(code or 0)
     except SystemExit as stop:  # tyro's own: 0 after --help, 2 after bad usage
         return int(stop.code or 0)
+    except _NoNumber as no:
+        return _answer(UsageError(f"{_option_of(no.word, argv)}: expected {no.wanted}, got {no.word!r}"), argv)
     except (ValueError, OSError, FloatingPointError, KeyboardInterrupt) as exc:
         return _answer(exc, argv)
 
@@ -164,8 +258,8 @@ def scan(
     found = look(data, layout=layout, progress=_progress())
     print(found.summary())
     if csv is not None:
-        _folder(csv.parent)
-        found.table().to_csv(csv, index=False)
+        folder(csv.parent)
+        write_text(csv, found.table().to_csv(index=False))
         print(f"table: {csv}")
     if found.clips.empty:
         what = f"{found.lost} that cannot be used" if found.found else f"none among {found.others} files"
@@ -323,16 +417,17 @@ def _windows(run, data):
 _MUSIC = {
     "test": "the test clips of the run's own corpus",
     "valid": "the validation clips of the run's own corpus (it has no test clips)",
-    "unseen": "other music, which the run has never met",
+    "other": "other music: not recognised as the run's own (compared by exact content)",
 }
 
 # %% ../nbs/A2_cli.ipynb #659ff9be
 _UNITS = {
     "rmse_db": "dB, from the posterior mean", "l1_db": "dB, from the posterior mean",
     "rmse_db_sampled": "dB, from one draw of the posterior",
-    "separable_rmse_db": "dB, separable transform of the same dimension",
-    "pca_rmse_db": "dB, PCA of the same dimension",
+    "separable_rmse_db": "dB, separable transform with {separable_components} coefficients",
+    "pca_rmse_db": "dB, PCA with {pca_components} components (of {training_windows} training windows)",
     "elbo_nats": "nats per window, higher is better", "distortion_nats": "nats per window",
+    "coloured_nats": "nats per window, one Gaussian of the music's colour, without a latent",
     "rate_nats": "nats per window", "bits_per_second": "bits a second", "active_units": "units",
 }
 
@@ -349,6 +444,19 @@ def _json(result):
 
     print(json.dumps(plain(result), indent=2, default=str))
 
+# %% ../nbs/A2_cli.ipynb #a2e01e05
+def _report(result, left_out):
+    "What `evaluate` prints for people: what was judged, then a figure a line."
+    music = " and ".join(_MUSIC.get(part, part) for part in result["split"].split("+"))
+    print(f"judged on {result['windows']} windows of {result['clips']} clips: {music}")
+    if left_out:
+        print(f"left out: {left_out} windows that the run was trained or chosen on")
+    inside = ("split", "windows", "clips", "training_windows", "pca_components", "separable_components")
+    for name, value in result.items():
+        if not isinstance(value, dict) and name not in inside:
+            shown = f"{value:,.2f}" if isinstance(value, float) else value
+            print(f"{name:<18} {shown!s:>10}  {_UNITS.get(name, '').format_map(result)}".rstrip())
+
 # %% ../nbs/A2_cli.ipynb #2e8302f3
 @command
 def evaluate(
@@ -356,30 +464,28 @@ def evaluate(
     data: _Data,
     /,
     *,
+    out: Annotated[Path | None, arg(metavar="DIR", help="folder to write to (default: RUN for its own held-out clips, else "
+                                                        "a folder in RUN/evaluations; with --json: nothing)")] = None,
     json: Annotated[bool, arg(help="print one JSON object and nothing else")] = False,
-    pairs: Annotated[int, arg(help="windows drawn and made to sound beside their reconstructions")] = 6,
+    pairs: Annotated[int, arg(help="windows drawn and made to sound beside their reconstructions; 0: none")] = 6,
 ):
     "Errors in dB beside two baselines, the ELBO in nats, the genre probe: on music the run was not fitted to."
-    _at_least("--pairs", pairs)
-    folder = _run_folder(run)
+    _at_least("--pairs", pairs, 0)
+    path = _run_folder(run)
     from musevae import reconstruction
     from musevae.training import load_run
 
-    run = load_run(folder)
+    run = load_run(path)
     windows = _windows(run, data)
-    result = reconstruction.evaluate(run, windows)
-    written = reconstruction.save_evaluation(run, result, windows=windows, pairs=pairs)
-    if json:
-        return _json(result)
-    music = " and ".join(_MUSIC.get(part, part) for part in result["split"].split("+"))
-    print(f"judged on {result['windows']} windows of {result['clips']} clips: {music}")
-    if len(windows) > result["windows"]:
-        print(f"left out: {len(windows) - result['windows']} windows that the run was trained or chosen on")
-    for name, value in result.items():
-        if not isinstance(value, dict) and name not in ("split", "windows", "clips"):
-            shown = f"{value:,.2f}" if isinstance(value, float) else value
-            print(f"{name:<18} {shown!s:>10}  {_UNITS.get(name, '')}".rstrip())
-    print(f"written  {len(written)} files in {run.path}: evaluation.json, evaluation.csv, figures, audio")
+    judged = reconstruction.one_pass(run, windows)
+    result = reconstruction.evaluate(run, judged, source=data)
+    _json(result) if json else _report(result, len(windows) - result["windows"])
+    sys.stdout.flush()  # before anything is written: a disk that cannot be written to shall not cost the figures
+    if json and out is None:
+        return
+    written = reconstruction.save_evaluation(run, result, windows=judged, out=out, pairs=pairs)
+    if not json:
+        print(f"written  {len(written)} files in {written[-1].parent}: evaluation.json and .csv, figures, audio")
 
 # %% ../nbs/A2_cli.ipynb #84b76da3
 @command
@@ -395,58 +501,50 @@ def map_(
     "One HTML file with the latent map: every point a sound, every empty place what the decoder makes of it."
     _at_least("--clips", clips)
     _at_least("--places", places, 0)
-    folder = _run_folder(run)
+    path = _run_folder(run)
     if out.is_dir():
         raise ValueError(f"{out}: expected a file to write, got a folder")
     from musevae.latent import map_html
     from musevae.training import load_run
 
-    run = load_run(folder)
+    run = load_run(path)
     windows = _windows(run, data)
     shown = min(windows.table["track"].nunique(), clips or len(windows))
     rows = round(math.sqrt(places / 1.4)) or 1
     map_html(run, windows, out, n_clips=clips, decoded=(rows, -(-places // rows)) if places else None)
     print(f"{out}: {shown} clips, {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
-# %% ../nbs/A2_cli.ipynb #9a075813
-def _folder(path):
-    "Make the folder `path`, or refuse what stands there instead."
-    path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path}: expected a folder to write to, got a file")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-# %% ../nbs/A2_cli.ipynb #fad37ed6
-def _wav(path, y, sample_rate):
-    "Write `y` as a 16-bit WAV, made quieter where it would clip."
-    import numpy as np
-    import soundfile as sf
-
-    y = np.asarray(y, dtype=np.float32).reshape(-1)
-    sf.write(path, y / max(1.0, float(np.abs(y).max(initial=0)) / 0.99), sample_rate, subtype="PCM_16")
-
 # %% ../nbs/A2_cli.ipynb #98c83931
-def _reconstruct(run, inverter, file, stem, out, most):
-    "Picture, original and reconstruction of the first `most` windows of one file; returns its row of the table."
-    import torch
-    from matplotlib import pyplot
-
+def _listen(file, spec, most):
+    "The first `most` windows of a file, `(n, samples)`; ValueError or OSError that names it if there are none."
     from musevae.corpus import read_audio
-    from musevae.reconstruction import errors, figure_pairs
+    from musevae.mel import MelError
+
+    y = read_audio(file, sample_rate=spec.sample_rate, seconds=most * spec.seconds)
+    try:
+        return spec.windows(y)
+    except MelError as fault:
+        raise MelError(f"{file}: {fault}") from None
+
+# %% ../nbs/A2_cli.ipynb #2d768302
+def _reconstruct(run, inverter, file, y, target):
+    "Picture, original and reconstruction of the windows `y` of one file; returns its row of the table."
+    import torch
+
+    from musevae.reconstruction import errors, figure_pairs, png_bytes, wav_bytes
 
     spec = run.spec
-    y = spec.windows(read_audio(file, sample_rate=spec.sample_rate, seconds=most * spec.seconds))
     x, ref_db = spec.forward(y)
     with torch.inference_mode():
         x_hat = run.vae.reconstruct(x.to(next(run.vae.parameters()).device)).cpu()
     rmse_db, l1_db = errors(x, x_hat, top_db=spec.top_db)
     names = [f"{file.stem}, from {i * spec.seconds:g} s" for i in range(len(x))]
-    figure = figure_pairs(x, x_hat, spec=spec, names=names, n=len(x))
-    figure.savefig(out / f"{stem}.png", dpi=90)
-    pyplot.close(figure)
-    _wav(out / f"{stem}.original.wav", y, spec.sample_rate)
-    _wav(out / f"{stem}.reconstruction.wav", inverter(x_hat.clamp(0, 1), ref_db), spec.sample_rate)
+    sound = inverter(x_hat.clamp(0, 1), ref_db)
+    write_all([
+        (f"{target}.png", png_bytes(figure_pairs(x, x_hat, spec=spec, names=names, n=len(x)))),
+        (f"{target}.original.wav", wav_bytes(y, spec.sample_rate)),
+        (f"{target}.reconstruction.wav", wav_bytes(sound, spec.sample_rate)),
+    ])
     return dict(file=str(file), windows=len(y), rmse_db=float(rmse_db), l1_db=float(l1_db))
 
 # %% ../nbs/A2_cli.ipynb #558863e3
@@ -461,7 +559,7 @@ def reconstruct(
 ):
     "Files beside what the model makes of them: a picture, two sounds and the error in dB for each."
     _at_least("--windows", windows)
-    folder = _run_folder(run)
+    path = _run_folder(run)
     if not files:
         raise UsageError("FILE: expected one or more audio files, got none")
     import pandas as pd
@@ -470,19 +568,21 @@ def reconstruct(
     from musevae.training import load_run
     from musevae.vocoder import get_inverter
 
-    run, out, rows, stems = load_run(folder), _folder(out), [], {}
+    run, out, rows, stems = load_run(path), folder(out), [], {}
     inverter = get_inverter(spec=run.spec)
     for file in tqdm(files, unit="file", disable=not _progress()):
         stems[file.stem] = stems.get(file.stem, 0) + 1
         stem = file.stem if stems[file.stem] == 1 else f"{file.stem}.{stems[file.stem]}"
         try:
-            rows.append(_reconstruct(run, inverter, file, stem, out, windows))
+            y = _listen(file, run.spec, windows)
         except (ValueError, OSError) as fault:
-            _note(f"left out: {fault}" if str(file) in str(fault) else f"left out: {file}: {fault}")
+            _note(f"left out: {_line(fault)}")
+            continue
+        rows.append(_reconstruct(run, inverter, file, y, out / stem))
     if not rows:
         raise ValueError(f"FILE: expected audio of at least {run.spec.seconds:g} s, got none among {len(files)} files")
     table = pd.DataFrame(rows)
-    table.to_csv(out / "reconstructions.csv", index=False)
+    write_text(out / "reconstructions.csv", table.to_csv(index=False))
     print(table.to_string(index=False, float_format="%.2f"))
     print(f"{len(rows)} of {len(files)} files, in {out}: pictures, sounds, reconstructions.csv")
 
@@ -498,40 +598,47 @@ def sample(
 ):
     "What the model makes of nothing: draws from the prior, as pictures and sound."
     _at_least("--n", n)
-    folder = _run_folder(run)
+    path = _run_folder(run)
+    import torch
+    from tqdm import tqdm
+
     from musevae.reconstruction import sample as draw
+    from musevae.reconstruction import wav_bytes
     from musevae.training import load_run
     from musevae.vocoder import get_inverter
     from musevae.widgets import spectrogram_png
 
-    run, out = load_run(folder), _folder(out)
-    x = draw(run.vae, n, seed).clamp(0, 1)
-    sounds = get_inverter(spec=run.spec)(x, x.new_zeros(n))
-    for i, y in enumerate(sounds):
-        (out / f"sample.{i:03d}.png").write_bytes(spectrogram_png(x[i]))
-        _wav(out / f"sample.{i:03d}.wav", 0.5 * y / y.abs().max().clamp_min(1e-6), run.spec.sample_rate)
+    run, out = load_run(path), folder(out)
+    inverter, generator = get_inverter(spec=run.spec), torch.Generator().manual_seed(seed)
+    for first in tqdm(range(0, n, 16), unit_scale=16, unit="sample", disable=not _progress()):
+        x = draw(run.vae, min(16, n - first), generator).clamp(0, 1)  # a few at a time: any number fits into memory
+        for i, (picture, y) in enumerate(zip(x, inverter(x, x.new_zeros(len(x))), strict=True), first):
+            sound = wav_bytes(0.5 * y / y.abs().max().clamp_min(1e-6), run.spec.sample_rate)
+            write_all([(out / f"sample.{i:03d}.png", spectrogram_png(picture)), (out / f"sample.{i:03d}.wav", sound)])
     print(f"{n} samples in {out} (seed {seed}): pictures, and sounds brought to half of full scale")
 
 # %% ../nbs/A2_cli.ipynb #c0399073
-def _about(folder):
+def _about(path):
     "What a run folder says about itself, as one dictionary."
     import csv
 
     from safetensors import safe_open
 
-    about = json.loads((folder / "config.json").read_text())
+    about = json.loads((path / "config.json").read_text())
     about["epochs"], about["best"] = 0, None
-    if (folder / "metrics.json").is_file():
-        metrics = json.loads((folder / "metrics.json").read_text())
+    if (path / "metrics.json").is_file():
+        metrics = json.loads((path / "metrics.json").read_text())
         about["epochs"], about["best"] = len(metrics["epochs"]) - 1, metrics["best"]
-    if (folder / "corpus.csv").is_file():
-        with (folder / "corpus.csv").open(newline="") as file:
+    if (path / "evaluation.json").is_file():
+        about["evaluation"] = json.loads((path / "evaluation.json").read_text(encoding="utf-8"))
+    if (path / "corpus.csv").is_file():
+        with (path / "corpus.csv").open(newline="") as file:
             splits = [row["split"] for row in csv.DictReader(file)]
         about["clips"] = {s: splits.count(s) for s in ("train", "valid", "test", "excluded") if s in splits}
-    for path in sorted((folder / "model").glob("*.safetensors")):
-        with safe_open(path, "numpy") as weights:
+    for part in sorted((path / "model").glob("*.safetensors")):
+        with safe_open(part, "numpy") as weights:
             about["numbers"] = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())
-    about["megabytes"] = round(sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6, 1)
+    about["megabytes"] = round(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1e6, 1)
     return about
 
 # %% ../nbs/A2_cli.ipynb #df65c397
@@ -546,7 +653,7 @@ def info(
     about = _about(_run_folder(run))
     if json:
         return _json({"run": str(run), **about})
-    best = about.pop("best") or {}
+    best, judged = about.pop("best") or {}, about.get("evaluation")
     lines = {
         "run": run,
         "preset": f"{about.get('preset')}, seed {about.get('seed')}",
@@ -556,6 +663,8 @@ def info(
         "epochs": f"{about['epochs']} of {about.get('train', {}).get('epochs')}",
         "best": f"epoch {best['epoch']:.0f}: ELBO {best['valid_elbo']:,.0f} nats per window, "
                 f"RMSE {best['valid_rmse_db']:.2f} dB on validation clips" if best else "nothing saved yet",
+        "judged": f"{judged['windows']} held-out windows: ELBO {judged['elbo_nats']:,.0f} nats per window, one Gaussian "
+                  f"without a latent {judged['coloured_nats']:,.0f}" if judged and "coloured_nats" in judged else "not yet",
         "size": f"{about.get('numbers', 0):,} numbers in the model, {about['megabytes']} MB in the folder",
     }
     for name, words in lines.items():

@@ -20,9 +20,10 @@ import pandas as pd
 import torch
 
 from .corpus import genre_style, read_audio
+from .store import folder, write_text
 
 # %% ../nbs/09_latent.ipynb #d5f6ffb0
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Latents:
     "Every window of a corpus as its posterior q(z|x): means, standard deviations, and whose they are."
 
@@ -41,6 +42,10 @@ class Latents:
 
     def __len__(self):
         return len(self.mean)
+
+    def __repr__(self):
+        clips = self.table["track"].nunique() if "track" in self.table else "unnamed"
+        return f"Latents({len(self)} windows of {clips} clips, {self.mean.shape[1]} units, statistic={self.statistic!r})"
 
     def select(self, what):
         "The windows of a split or of several (names), or of a mask."
@@ -343,8 +348,8 @@ def map_html(
 
     out = Path(out)
     page = standalone_html(latent_map(run, windows, **options), title=f"Latent map of {run.path.name}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    folder(out.parent)
+    write_text(out, page)
     return out
 
 # %% ../nbs/09_latent.ipynb #4010b62e

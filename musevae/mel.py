@@ -512,7 +512,7 @@ class MelSpec:
             return torch.cat([kl_nnls(part, self, iterations=iterations) for part in few]).sqrt()
 
 # %% ../nbs/03_mel.ipynb #e14ea5fb
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WindowSet:
     "Every window of a corpus: pictures, references, and the table that says whose they are."
 
@@ -531,6 +531,10 @@ class WindowSet:
 
     def __len__(self):
         return len(self.x)
+
+    def __repr__(self):
+        clips, (bands, frames) = self.table["track"].nunique() if "track" in self.table else "unnamed", self.x.shape[1:]
+        return f"WindowSet({len(self)} windows of {bands} × {frames} from {clips} clips, mel {self.spec.fingerprint})"
 
     def tensor(self, device="cpu"):
         "All pictures on a device: `(n, 1, n_mels, frames)` float32."
@@ -650,7 +654,7 @@ def _why(shards, name):
     return {int(number): why for shard in shards for number, why in json.loads(str(np.load(shard)[name])).items()}
 
 
-def _assemble(shards, spec, key, numbers, ready):
+def _assemble(shards, spec, key, numbers, draft):
     """Join shards to a cache folder: `x.npy`, `ref_db.npy`, `clip.npy`, and `meta.json` with count, hashes and faults.
     `numbers` are the clips that the cache is of, by their numbers in the shards."""
     new = {int(old): i for i, old in enumerate(numbers)}
@@ -661,18 +665,18 @@ def _assemble(shards, spec, key, numbers, ready):
     shapes = [shard["x"].shape[1:] for shard in map(np.load, shards) if len(shard["clip"])]
     header = dict(descr="<f2", fortran_order=False, shape=(len(clip), *(shapes or [(0,)])[0]))
     digest = hashlib.sha256()
-    with open(ready / "x.npy", "wb") as file:  # written piece by piece: a mapped file would crash on a full disk
+    with open(draft / "x.npy", "wb") as file:  # written piece by piece: a mapped file would crash on a full disk
         np.lib.format.write_array_header_1_0(file, header)
         for shard in map(np.load, shards):
             if len(shard["clip"]):
                 rows = np.ascontiguousarray(shard["x"], "<f2").data
                 file.write(rows)
                 digest.update(rows)
-    np.save(ready / "ref_db.npy", ref_db)
-    np.save(ready / "clip.npy", clip)
+    np.save(draft / "ref_db.npy", ref_db)
+    np.save(draft / "clip.npy", clip)
     meta = dict(cache=CACHE, key=key, fingerprint=spec.fingerprint, spec=spec.to_dict(), rows=len(clip), faults=faults)
     meta["sha256"] = dict(x=digest.hexdigest()) | {k: _digest(_pieces(v)) for k, v in dict(ref_db=ref_db, clip=clip).items()}
-    (ready / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+    (draft / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 # %% ../nbs/03_mel.ipynb #29aa523e
 def _load_cache(folder, spec, key):
@@ -791,7 +795,7 @@ def mel_windows(
     return WindowSet(arrays["x"], arrays["ref_db"], table, spec, key)
 
 # %% ../nbs/03_mel.ipynb #e10608e4
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClipSet:
     "Whole clips as mel levels, frame after frame, for windows cut anywhere: a free augmentation."
 
@@ -804,6 +808,9 @@ class ClipSet:
 
     def __len__(self):
         return len(self.table)
+
+    def __repr__(self):
+        return f"ClipSet({len(self)} clips, {len(self.level)} frames of {self.level.shape[1]}, mel {self.spec.fingerprint})"
 
     def crops(self, clips, *, seed=None, device="cpu"):
         """A window at a random place of each of `clips`, a list of row numbers: `x (n, 1, n_mels, frames)`, `ref_db (n,)`.

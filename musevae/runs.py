@@ -29,7 +29,7 @@ class RunError(ValueError):
         self.fields = tuple(fields)
 
 # %% ../nbs/A5_runs.ipynb #a5f0c107
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     "A trained model with everything that belongs to it; `load_run` makes one from a folder."
 
@@ -38,6 +38,10 @@ class Run:
     vae: ConvVAE  # the best by held-out ELBO, in eval mode
     corpus: pd.DataFrame  # the clips, with their split
     metrics: pd.DataFrame  # one row an epoch; row 0 before any step
+
+    def __repr__(self):
+        what = f"preset {self.config.get('preset')}, {self.vae.config.latent_dim} units"
+        return f"Run({self.path}: {what}, {len(self.corpus)} clips, {len(self.metrics)} evaluations)"
 
     @property
     def spec(self):

@@ -430,8 +430,7 @@ def export_onnx(vae, path):
     """
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise ValueError(f'export_onnx: expected onnx and onnxscript, got no {missing[0]}: pip install "musevae[onnx]"')
-    path, device, training = Path(path), vae.log_scale.device, vae.training
-    path.mkdir(parents=True, exist_ok=True)
+    path, device, training = folder(path), vae.log_scale.device, vae.training
     x, z = torch.rand(2, 1, *vae.spec.shape, device=device), torch.zeros(2, vae.config.latent_dim, device=device)
     about = dict(vae=json.dumps(asdict(vae.config)), mel=json.dumps(vae.spec.to_dict()), mel_fingerprint=vae.spec.fingerprint)
     parts = {"encoder": ("posterior", "x", x, ["mean", "std"]), "decoder": ("decode", "z", z, ["magnitude"])}
@@ -441,6 +440,7 @@ def export_onnx(vae, path):
             program = torch.export.export(part, (example,), dynamic_shapes=(batch,), strict=True)
             exported = torch.onnx.export(program, input_names=[given], output_names=results, dynamo=True, verbose=False)
             exported.model.metadata_props.update(about)
-            exported.save(path / f"{name}.onnx")
+            with writing(path / f"{name}.onnx") as draft:
+                exported.save(draft)
     vae.train(training)
     return path

@@ -126,7 +126,7 @@ def test_held_out_knows_windows_by_content_not_by_name_or_claim(run):
         held_out(run, without(own.select("train"), split="test"))
     x = own.x[:3] + np.float16(0.01)
     other = WindowSet(x, own.ref_db[:3], own.table.iloc[:3], SPEC)  # same names, other music
-    assert held_out(run, other)[1] == "unseen" and len(held_out(run, other)[0]) == 3
+    assert held_out(run, other)[1] == "other" and len(held_out(run, other)[0]) == 3
 
 
 def test_held_out_refuses_another_spec(run):
@@ -177,7 +177,7 @@ def test_evaluate_on_other_music(run):
     pictures, levels = SPEC.forward(SPEC.windows(torch.from_numpy(music("noisy", 40))))
     table = pd.DataFrame(dict(track="new", window=range(len(levels)), genre="noisy", split=None, artist=None))
     result = evaluate(run, WindowSet(pictures[:, 0].half().numpy(), levels.numpy(), table, SPEC))
-    assert result["split"] == "unseen" and result["clips"] == 1 and "probe_accuracy" not in result
+    assert result["split"] == "other" and result["clips"] == 1 and "probe_accuracy" not in result
 
 
 def test_an_artist_on_both_sides_makes_the_clip_the_unit(run):
