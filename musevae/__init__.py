@@ -20,7 +20,7 @@ _HOMES = {
     "musevae.widgets": ("Player", "LatentMap", "Compare", "Morph"),
 }
 _NAMES = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("annealing", "cli", "corpus", "elbo", "latent", "mel", "reconstruction", "store", "synth", "training", "vae",
+_MODULES = ("annealing", "cli", "corpus", "elbo", "latent", "mel", "reconstruction", "runs", "store", "synth", "training", "vae",
             "vocoder", "widgets")
 __all__ = ["__version__", *_NAMES]
 

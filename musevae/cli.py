@@ -218,9 +218,9 @@ def main(argv=None) -> int:
         return _answer(exc, argv)
 
 # %% ../nbs/A2_cli.ipynb #90384676
-_Data = Annotated[Path, arg(metavar="DATA", help="folder of music, list of paths (.txt, .m3u) or table with a column path (.csv)")]
+_Data = Annotated[Path, arg(metavar="DATA", help="folder of music, list of paths (.txt, .m3u) or table of them (.csv)")]
 _Run = Annotated[Path, arg(metavar="RUN", help="folder that a training wrote")]
-_Layout = Annotated[str, arg(metavar="LEVELS", help="what folder levels mean: genre, artist/album, genre/artist, ..., or flat")]
+_Layout = Annotated[str, arg(metavar="LEVELS", help="what folders mean: genre, artist/album, ..., or flat")]
 
 # %% ../nbs/A2_cli.ipynb #0cac060b
 @command
@@ -300,12 +300,9 @@ def _split(corpus, scheme, data, hint):
         _note("artists are known, and --split clip divides their clips; --split artist keeps each artist on one side. "
               "A run keeps its split: choose before it starts, or take another RUN")
     corpus = split_clips(corpus, scheme=scheme)
-    if missing := {"train", "valid"} - set(corpus["split"]):
-        unit, by = ("artists", f" by {corpus['artist'].nunique()} artists") if "artist" in scheme else ("clips", "")
-        got = f"{len(corpus)} clip{'s' * (len(corpus) > 1)}{by}"
-        raise ValueError(f"{data}: expected clips enough for train, valid and test, got {got}: --split {scheme} leaves none for "
-                         f"{' and '.join(sorted(missing))}; ten {unit} or more leave some for each (cut long recordings into "
-                         "clips)")
+    if missing := {"train", "valid"} - set(corpus["split"]):  # a published split, and few of its clips
+        raise ValueError(f"{data}: expected clips to train and to choose on, got none for {' and '.join(sorted(missing))}: "
+                         f"--split {scheme} knows few of these clips; --split clip or artist divides any music")
     return corpus
 
 # %% ../nbs/A2_cli.ipynb #38f38b1d
@@ -333,7 +330,8 @@ def _plan(corpus, scheme, windows, preset, changes, device):
     split = ", ".join(f"{clips.get(p, 0)} {p} ({parts.get(p, 0)} windows)" for p in ("train", "valid", "test"))
     cpu = f"CPU, {torch.get_num_threads()} threads"
     shape = " × ".join(map(str, windows.spec.shape))
-    yield "corpus", f"{len(corpus)} clips of {corpus['genre'].nunique()} genres, {len(windows)} windows of {shape}"
+    genres = f"{corpus['genre'].nunique()} genres" if corpus["genre"].notna().any() else "unknown genre"
+    yield "corpus", f"{len(corpus)} clips of {genres}, {len(windows)} windows of {shape}"
     yield "split", f"by {scheme}: {split}"
     yield "preset", ", ".join([preset, *(f"{name} = {value}" for name, value in changes.items())])
     yield "device", torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
@@ -371,6 +369,7 @@ def train(
                       "resume had planned); with --resume, a longer plan")] = None,
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
     split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split; a run keeps it")] = "clip",
+    layout: _Layout = "auto",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
     device: Annotated[str, arg(metavar="NAME", help="auto, cpu, cuda, or one of several: cuda:1")] = "auto",
     set_: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="FIELD=VALUE", help="any other field of the model, "
@@ -381,14 +380,15 @@ def train(
     _at_least("--latent-dim", latent_dim)
     _at_least("--epochs", epochs)
     from musevae import runs, training
-    from musevae.corpus import load_corpus
+    from musevae.corpus import check_outside, load_corpus
     from musevae.mel import mel_windows
 
+    check_outside(out, data)
     if not resume:
         runs.vacant(out)
     changes, spec = _settings(preset, set_, **{"vae.latent_dim": latent_dim, "train.epochs": epochs})
     place = training.find_device(device)
-    corpus = _split(load_corpus(data, progress=_progress()), split, data, hint=not resume)
+    corpus = _split(load_corpus(data, layout=layout, progress=_progress()), split, data, hint=not resume)
     windows = mel_windows(corpus, spec, progress=_progress())
     for name, words in _plan(corpus, split, windows, preset, changes, place):
         print(f"{name:<8} {words}", flush=True)

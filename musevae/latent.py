@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Latents', 'encode_corpus', 'LatentPCA', 'unit_effects', 'units_of', 'unit_means', 'plot_pca', 'latent_map',
            'map_html', 'holm', 'genre_distances', 'mel_statistics', 'mfcc_statistics', 'feature_spaces', 'rank_table',
-           'Probe', 'probe', 'knn_purity', 'clustering', 'compare_spaces', 'regress', 'intervene']
+           'Probe', 'probe', 'knn_purity', 'clustering', 'compare_spaces', 'probe_gap', 'regress', 'onset_envelope',
+           'Pulse', 'pulse', 'intervene']
 
 # %% ../nbs/09_latent.ipynb #a18994f3
 import math
@@ -637,6 +638,26 @@ def compare_spaces(
         )
     return pd.DataFrame(rows).T.rename_axis("space").astype({"features": int})
 
+# %% ../nbs/09_latent.ipynb #d506b81a
+def probe_gap(
+    one,  # Probe
+    other,  # Probe of another space, on the same rows
+    labels,  # `(n,)`
+    groups,  # `(n,)`: clip or artist
+    *,
+    bootstrap=1000,
+    seed=0,
+):
+    "Accuracy of `one` minus that of `other` on the rows both scored, and its 95 % interval over groups, drawn in pairs."
+    rows = np.array([a is not None and b is not None for a, b in zip(one.predicted, other.predicted, strict=True)])
+    if not rows.any():
+        raise ValueError("one, other: expected probes that scored the same rows, got none in common")
+    labels, groups = np.asarray(labels, str)[rows], np.asarray(groups, object)[rows]
+    ours, theirs = ((p.predicted[rows] == labels).astype(float) for p in (one, other))
+    parts = [ours - theirs, np.ones(len(ours))]
+    interval, _ = _bootstrap_groups(groups, parts, lambda gap, all_: gap / all_, bootstrap, seed)
+    return float((ours - theirs).mean()), interval
+
 # %% ../nbs/09_latent.ipynb #2944e82b
 def regress(
     features,  # `(n, d)`: one row a window
@@ -667,6 +688,42 @@ def regress(
     missed, spread = (target - predicted)[rows] ** 2, (target - base)[rows] ** 2
     interval, n = _bootstrap_groups(groups[rows], [missed, spread], lambda e, s: 1 - e / s, bootstrap, seed)
     return Probe(float(1 - missed.sum() / spread.sum()), interval, 0.0, n, predicted)
+
+# %% ../nbs/09_latent.ipynb #4b6d7b2d
+def onset_envelope(
+    x,  # log-mel windows `(n, n_mels, frames)` or `(n, 1, n_mels, frames)`
+) -> np.ndarray:
+    "What rises from each frame to the next, mean over bands, in units of x: `(n, frames - 1)`."
+    x = np.asarray(x, dtype=np.float32)
+    if x.ndim < 3 or x.shape[-1] < 2:
+        raise ValueError(f"x: expected shape (n, n_mels, frames ≥ 2), got {x.shape}")
+    return np.diff(x.reshape(-1, *x.shape[-2:]), axis=-1).clip(0).mean(-2)
+
+# %% ../nbs/09_latent.ipynb #8181c431
+class Pulse(NamedTuple):
+    "How regular the onsets of each window are, and the period at which they are most so."
+    strength: np.ndarray  # `(n,)`: largest autocorrelation of the onset envelope; 0 where nothing ever rises
+    period: np.ndarray  # `(n,)`: its lag, s
+
+# %% ../nbs/09_latent.ipynb #aa5df449
+def pulse(
+    x,  # log-mel windows `(n, n_mels, frames)` or `(n, 1, n_mels, frames)`
+    spec,  # MelSpec: how long a frame is
+    *,
+    lags=(0.3, 1.5),  # shortest and longest period asked for, s
+) -> Pulse:
+    "The strongest regular beat of each window: largest autocorrelation of its onset envelope between two lags."
+    envelope = onset_envelope(x)
+    n, frame = envelope.shape[1], spec.hop / spec.sample_rate
+    low, high = math.ceil(lags[0] / frame), math.floor(lags[1] / frame)
+    if not 0 < low <= high < n:
+        raise ValueError(f"lags: expected 0 < shortest ≤ longest < {n * frame:.2f} s, got {lags[0]} and {lags[1]}")
+    envelope = envelope - envelope.mean(1, keepdims=True)
+    power = np.abs(np.fft.rfft(envelope, 2 * n)) ** 2
+    auto = np.fft.irfft(power)[:, : high + 1]
+    auto = np.divide(auto, auto[:, :1], out=np.zeros_like(auto), where=auto[:, :1] > 1e-12)
+    at = low + auto[:, low:].argmax(1)
+    return Pulse(auto[np.arange(len(at)), at], at * frame)
 
 # %% ../nbs/09_latent.ipynb #aa7fef39
 def intervene(

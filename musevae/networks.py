@@ -57,7 +57,7 @@ class PaperDecoder(nn.Module):
 
 # %% ../nbs/A4_networks.ipynb #66ed070f
 class TimeBlock(nn.Module):
-    "A residual block on `(batch, width, frames)`: depthwise over `kernel` frames, then two pointwise layers."
+    "A residual block on `(batch, width, frames)`: depthwise over `kernel` frames, then two pointwise layers with `activation`."
 
     def __init__(self, width, expansion=2, kernel=7, activation=nn.GELU):
         super().__init__()

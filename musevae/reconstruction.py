@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Errors', 'errors', 'speckle_floor', 'held_out', 'passes', 'pick', 'figure_pairs', 'linear_baselines', 'Judged',
-           'one_pass', 'evaluate', 'residual_z', 'plot_calibration', 'interpolate', 'sample', 'wav_bytes', 'png_bytes',
-           'evaluation_folder', 'save_evaluation']
+           'one_pass', 'evaluate', 'residual_z', 'plot_calibration', 'interpolate', 'sample', 'with_noise', 'wav_bytes',
+           'png_bytes', 'evaluation_folder', 'save_evaluation']
 
 # %% ../nbs/10_reconstruction.ipynb #e791545f
 import hashlib
@@ -452,6 +452,21 @@ def sample(
         cov = np.cov(mean.T).reshape(d, d) + np.diag((aggregate.std.astype(np.float64) ** 2).mean(0))
         z = torch.from_numpy(mean.mean(0)) + z @ torch.from_numpy(np.linalg.cholesky(cov)).T
     return vae.spec.log(vae.decode(z.to(p.device, torch.float32))).cpu()
+
+# %% ../nbs/10_reconstruction.ipynb #a9c0cd7d
+@torch.no_grad()
+def with_noise(
+    vae,
+    x_hat,  # pictures from its decoder, `(n, 1, n_mels, frames)`
+    seed=0,
+) -> torch.Tensor:
+    "x from p(x|z): pictures with the noise drawn that the likelihood puts on them, clipped to [0, 1] as data are."
+    x_hat, generator = torch.as_tensor(x_hat).float().cpu(), torch.Generator().manual_seed(seed)
+    if vae.likelihood == "laplace":  # the difference of two exponential variables
+        unit = torch.rand(2, *x_hat.shape, generator=generator).log().diff(dim=0)[0]
+    else:
+        unit = torch.randn(x_hat.shape, generator=generator)
+    return (x_hat + vae.scale.cpu().reshape(-1, 1) * unit).clamp(0, 1)
 
 # %% ../nbs/10_reconstruction.ipynb #f62aab64
 def wav_bytes(

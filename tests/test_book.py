@@ -154,6 +154,48 @@ def test_outputs_stored_in_cells_that_do_not_run_count(library):
     assert mark("#| gpu\ntrain()") is None
 
 
+# --- what others are shown of a page --------------------------------------------------------------------------------
+
+
+def test_descriptions_end_with_a_sentence_or_a_word():
+    assert reader.shortened("One  line.\nTwo.") == "One line. Two."
+    assert reader.shortened("Short. " + "long " * 60) == "Short."
+    cut = reader.shortened("long, " * 60)
+    assert len(cut) <= 202 and cut.endswith("long …")
+
+
+@pytest.mark.parametrize("title", ["Ten genres from a seed", "A title " * 30])
+@pytest.mark.parametrize("shape", [(30, 400), (400, 30), (300, 300)])
+def test_cards_hold_title_text_and_picture(tmp_path, title, shape):
+    from PIL import Image
+
+    picture, out = tmp_path / "picture.png", tmp_path / "cards" / "card.png"
+    framed = Image.new("RGB", (shape[1] + 200, shape[0] + 200), "white")
+    framed.paste("#ff0000", (100, 100, 100 + shape[1], 100 + shape[0]))
+    framed.save(picture)
+    reader.draw_card(title, "How it works. " * 5, str(picture), out)
+    seen = Image.open(out).convert("RGB")
+    colours = {colour: n for n, colour in seen.getcolors(10_000)}
+    red = sum(n for (r, g, b), n in colours.items() if r > 200 and g < 60 and b < 60)
+    share = min(580 / shape[1], 510 / shape[0])
+    assert seen.size == (1200, 630) and abs(red - shape[0] * shape[1] * share**2) < 0.03 * red + 2000
+    text = seen.crop((0, 0, 530, 630)).getcolors(10_000)
+    assert sum(n for n, colour in text if min(colour) > 120) > 1000, "title and text are written"
+
+
+def test_a_line_of_a_card_is_never_too_long():
+    lines = reader.wrapped("one two three antidisestablishmentarianism four", 9, len)
+    assert lines == ["one two", "three", "antidisestablishmentarianism", "four"]
+
+
+def test_places_of_widgets_say_what_stands_there():
+    marker = '<script type="application/vnd.jupyter.widget-view+json">{"model_id": "%s", "version_major": 2}</script>'
+    state = '<script type="x">{"state": {"a": {"state": {"_anywidget_id": "musevae.widgets.LatentMap"}}}}</script>'
+    body = reader.with_places(f"<p>{marker % 'a'}</p>{marker % 'b'}", state)
+    assert f'<p><div class="mv-place" data-widget="LatentMap">{marker % "a"}</div></p>' in body
+    assert f'<div class="mv-place" data-widget="">{marker % "b"}</div>' in body
+
+
 # --- show_doc -----------------------------------------------------------------------------------------------------
 
 

@@ -83,6 +83,35 @@ def test_pghi_knows_the_phase_of_a_steady_tone():
     assert np.abs(np.angle(error / error[1])).max() < 0.1  # from bin to bin
 
 
+@pytest.mark.parametrize("offset", [-220, -120, 0, 120, 220])
+def test_pghi_knows_the_delay_of_a_click(offset):
+    y, at = torch.zeros(1, SPEC.samples), 20 * SPEC.hop + offset
+    y[0, at] = 1
+    magnitude = stft(y, SPEC)[0].abs().numpy()
+    frame = int(magnitude.sum(0).argmax())
+    inside = at - frame * SPEC.hop + SPEC.n_fft // 2  # samples from the beginning of that frame
+    step = np.diff(pghi(magnitude[:, frame - 3 : frame + 4], SPEC)[:, 3]) + 2 * np.pi * inside / SPEC.n_fft
+    assert np.abs(np.angle(np.exp(1j * step))).max() < 0.1  # of the 0.67 by which the earliest and the middle differ
+
+
+def test_there_and_back_is_the_orthogonal_projection_on_spectra():
+    g = torch.Generator().manual_seed(0)
+    wild = torch.randn(1, 1025, SPEC.frames, dtype=torch.complex128, generator=g)
+    once = stft(istft(wild, SPEC, SPEC.samples), SPEC)
+    assert torch.allclose(stft(istft(once, SPEC, SPEC.samples), SPEC), once, atol=1e-9)
+    weight = torch.full((1025, 1), 2.0).double()
+    weight[0] = weight[-1] = 1
+    z = stft(torch.randn(1, SPEC.samples, dtype=torch.float64, generator=g), SPEC)
+    inner = ((weight * ((wild - once) * z.conj()).real).sum() / z.norm() / wild.norm()).item()
+    assert inner == pytest.approx(0, abs=1e-12)
+
+
+def test_griffin_lim_never_gets_worse_without_momentum():
+    magnitude = stft(notes(2)[None], SPEC).abs()
+    steps = [convergence(magnitude, griffin_lim(magnitude, SPEC, SPEC.samples, iterations=n, momentum=0)) for n in range(8)]
+    assert (np.diff(steps) < 0).all()
+
+
 def heap_parents(magnitude):
     "The published algorithm, with a heap and a loop."
     frames = magnitude.shape[1]

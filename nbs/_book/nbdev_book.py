@@ -249,6 +249,11 @@ def _cached_fingerprint(path: Path) -> str:
     return cells[0].source if cells and cells[0].get("id") == "fingerprint" else ""
 
 
+def number_no_figure(app, config):
+    "Few figures have captions: a number on some and none on the others would mislead. (Jupyter Book insists in code.)"
+    config.numfig = False
+
+
 def number_title(app, doctree):
     "Put a chapter's number, which its file name carries, before its title."
     from docutils import nodes
@@ -321,9 +326,12 @@ def describe_page(app, doctree):
 
 
 def shortened(text: str, most: int = 200) -> str:
-    "The first `most` characters of `text` on one line, cut between words."
+    "The first `most` characters of `text` on one line, cut between sentences, or between words if the first is long."
     text = " ".join(text.split())
-    return text if len(text) <= most else text[:most].rsplit(" ", 1)[0].rstrip(",;:") + " …"
+    if len(text) <= most:
+        return text
+    sentences = text[:most].rpartition(". ")[0]
+    return f"{sentences}." if sentences else text[:most].rpartition(" ")[0].rstrip(",;:") + " …"
 
 
 def address(path: str) -> str:
@@ -357,17 +365,20 @@ def page_card(app, pagename, templatename, context, doctree):
 def draw_card(title: str, text: str, picture: str, out: Path) -> None:
     "A card of 1200 × 630 pixels: title and text beside the page's first picture."
     from matplotlib import font_manager
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageChops, ImageDraw, ImageFont
 
     image = Image.new("RGB", (1200, 630), "#15111b")
     draw, wide = ImageDraw.Draw(image), 1080
     if picture:
         shown, wide = Image.open(picture).convert("RGBA"), 470
+        white = Image.new("RGBA", shown.size, "white")
+        white.alpha_composite(shown)
+        shown = white.crop(ImageChops.difference(white.convert("RGB"), Image.new("RGB", white.size, "white")).getbbox())
         share = min(580 / shown.width, 510 / shown.height)
         shown = shown.resize((max(1, round(shown.width * share)), max(1, round(shown.height * share))))
         left, top = 1140 - shown.width, (630 - shown.height) // 2
         draw.rounded_rectangle((left - 12, top - 12, 1152, top + shown.height + 12), 14, "white")
-        image.paste(shown, (left, top), shown)
+        image.paste(shown, (left, top))
     y = 60
     for words, size, weight, colour, most in ((settings()["title"], 26, "regular", "#fc8961", 1),
                                               (title, 50, "bold", "#f4eef9", 5), (text, 26, "regular", "#b9afc5", 7)):
@@ -417,6 +428,7 @@ def add_mathjax(app, exc):
 
 
 def setup(app):
+    app.connect("config-inited", number_no_figure, priority=900)
     app.connect("env-get-outdated", outdated)
     app.connect("doctree-read", number_title, priority=100)
     app.connect("doctree-read", describe_images)
