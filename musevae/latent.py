@@ -18,21 +18,8 @@ import torch
 from . import moved
 from .corpus import genre_style
 from .geometry import feature_matrix, genre_distances, holm, rank_table, unit_means, units_of  # noqa: F401
-from musevae.probes import (  # noqa: F401
-    Probe,
-    Pulse,
-    clustering,
-    compare_spaces,
-    feature_spaces,
-    knn_purity,
-    mel_statistics,
-    mfcc_statistics,
-    onset_envelope,
-    probe,
-    probe_gap,
-    pulse,
-    regress,
-)
+from .probes import Probe, Pulse, clustering, compare_spaces, feature_spaces, knn_purity  # noqa: F401
+from .probes import mel_statistics, mfcc_statistics, onset_envelope, probe, probe_gap, pulse, regress  # noqa: F401
 
 # these stand in musevae.geometry and musevae.probes
 _all_ = ["units_of", "unit_means", "holm", "genre_distances", "rank_table", "mel_statistics", "mfcc_statistics",

@@ -15,6 +15,8 @@ import torch
 from .corpus import read_audio
 from .latent import LatentPCA, encode_corpus, unit_effects
 from .store import folder, write_text
+from .vocoder import get_inverter
+from .widgets import LatentMap, decoded_grid, matched, mp3, spectrogram_png, standalone_html
 
 # %% ../nbs/09c_map.ipynb #60aa400d
 def middle_windows(
@@ -37,8 +39,6 @@ def _snippets(
     inverter=None,  # default: fast Griffin-Lim, 16 iterations
 ):
     "A function z `(n, d)` → n pairs (sound, picture): what the decoder makes of codes."
-    from musevae.vocoder import get_inverter
-
     inverter = inverter or get_inverter(spec=spec, nnls_iterations=30, iterations=16)
     frames = min(spec.frames, 1 + round(seconds * spec.sample_rate) // spec.hop)
 
@@ -70,8 +70,6 @@ def latent_map(
     means (of the windows', where there are fewer than 4 clips), each unit weighted by its `unit_effects`, so that
     distances are dB of picture. Returns a `musevae.widgets.LatentMap`.
     """
-    from musevae.widgets import LatentMap, decoded_grid, matched, mp3, spectrogram_png
-
     windows, spec, vae = run.windows() if windows is None else windows, run.spec, run.vae
     spec.check(windows.spec.fingerprint, "windows")
     latents = encode_corpus(vae, windows)
@@ -121,8 +119,6 @@ def map_html(
     **options,  # of `latent_map`
 ):
     "Write the latent map as one HTML file that needs neither a kernel nor a network; returns its path."
-    from musevae.widgets import standalone_html
-
     out = Path(out)
     page = standalone_html(latent_map(run, windows, **options), title=f"Latent map of {run.path.name}")
     folder(out.parent)
