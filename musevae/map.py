@@ -24,7 +24,7 @@ def middle_windows(
     n_clips=None,  # at most so many, genre after genre in turn; default: all
 ) -> np.ndarray:
     "Row numbers `(clips,)` of one window a clip, the one in the middle."
-    rows = pd.DataFrame({"genre": table["genre"].astype(str).to_numpy(), "track": table["track"].to_numpy()})
+    rows = pd.DataFrame({"genre": table["genre"].fillna("").astype(str).to_numpy(), "track": table["track"].to_numpy()})
     middle = rows.groupby(["genre", "track"], sort=True).apply(lambda r: r.index[len(r) // 2])
     order = middle.groupby(level=0).cumcount().to_numpy().argsort(kind="stable")
     return np.sort(middle.to_numpy()[order][:n_clips])
