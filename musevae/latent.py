@@ -269,7 +269,7 @@ def _snippets(
 # %% ../nbs/09_latent.ipynb #60aa400d
 def _one_each(table, n_clips=None):
     "Row numbers of one window a clip, the one in the middle; with `n_clips`, genre after genre in turn."
-    rows = pd.DataFrame({"genre": table["genre"].astype(str).to_numpy(), "track": table["track"].to_numpy()})
+    rows = pd.DataFrame({"genre": table["genre"].fillna("").astype(str).to_numpy(), "track": table["track"].to_numpy()})
     middle = rows.groupby(["genre", "track"], sort=True).apply(lambda r: r.index[len(r) // 2])
     order = middle.groupby(level=0).cumcount().to_numpy().argsort(kind="stable")
     return np.sort(middle.to_numpy()[order][:n_clips])

@@ -519,7 +519,8 @@ def _windows_of(data, spec, seed, progress):
     if isinstance(data, WindowSet):
         spec.check(data.spec.fingerprint, "data")
         return data, data.table.drop_duplicates("track")
-    if isinstance(data, (str, Path)):
+    named = isinstance(data, pd.DataFrame) and "path" in data and "sha256" not in data  # files, not scanned yet
+    if named or isinstance(data, (str, Path, list, tuple)):
         data = load_corpus(data, progress=progress)
     if not isinstance(data, pd.DataFrame):
         raise ValueError("data: expected a folder of music, a table of clips or a WindowSet, "

@@ -73,7 +73,8 @@ def corpus_key(corpus, spec, kind="windows"):
         raise MelError("corpus: expected at least one clip, got an empty table")
     missing = [c for c in ("track", "path", "sha256") if c not in corpus]
     if missing:
-        raise MelError(f"corpus: expected the columns track, path and sha256; got none named {', '.join(missing)}")
+        raise MelError(f"corpus: expected the columns track, path and sha256; got none named {', '.join(missing)}; "
+                       "load_corpus scans the files of a table with a column path")
     parts = [f"musevae {kind} 4", spec.fingerprint, *corpus["sha256"].astype(str)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

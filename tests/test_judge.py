@@ -237,7 +237,7 @@ def test_residuals_of_many_windows_are_a_part_spread_evenly(run, monkeypatch):
 def test_the_first_samples_are_the_same_however_many_follow(run):
     many = sample(run.vae, 40, seed=3)
     for n in (1, 3, 16, 17):
-        assert torch.equal(sample(run.vae, n, seed=3), many[:n])
+        assert torch.allclose(sample(run.vae, n, seed=3), many[:n], atol=1e-5)  # batches round otherwise
     generator = torch.Generator().manual_seed(3)
     parts = [sample(run.vae, n, generator) for n in (16, 16, 8)]
     assert torch.allclose(torch.cat(parts), many, atol=1e-5)

@@ -183,10 +183,10 @@ print(training.__file__, training.demo_key(windows), synth.generator_key(*synth.
 
 RECORDED = {  # recipe -> ELBO, rate and RMSE in dB on the held-out windows, epochs 0 to 3, then a run with other settings
     1: [
-        [647.6940, 14.3090, 4.9376],
-        [647.8408, 14.2936, 4.9365],
-        [648.1460, 14.2929, 4.9327],
-        [648.1873, 14.2945, 4.9311],
+        [642.0236, 14.3090, 4.9376],
+        [641.7853, 14.2987, 4.9364],
+        [641.8914, 14.3009, 4.9321],
+        [641.9816, 14.3043, 4.9303],
         [-87.1126, 0.0567, 20.1769],
         [113.8457, 21.8004, 12.4602],
         [212.0208, 7.8013, 9.6622],
@@ -200,13 +200,13 @@ def test_figures_move_only_with_the_recipes_number(windows, tmp_path):
 
     Settings are explicit, so that a changed default is no changed recipe (defaults are content: the keys hold them).
     """
-    model = dict(linear=True, filter_blocks=1, filter_width=8, network="none", likelihood="gaussian", per_band=False,
+    model = dict(linear=True, filter_blocks=1, filter_width=8, network="none", likelihood="gaussian", per_band=True,
                  output="magnitude", profile=True, latent_dim=6)
     loop = dict(epochs=3, batch_size=8, learning_rate=1.5e-3, warmup_steps=3, weight_decay=1e-3, clip_norm=0.5, average=0.9,
                 anneal="constant", beta=1.0, free_bits=0.0)
     first = train(windows, tmp_path / "a", progress=False, **model, **loop)
-    other = dict(linear=False, filter_blocks=0, network="time", likelihood="laplace", anneal="linear", anneal_epochs=2.0,
-                 free_bits=0.1, clamp=True)
+    other = dict(linear=False, filter_blocks=0, network="time", likelihood="laplace", per_band=False, anneal="linear",
+                 anneal_epochs=2.0, free_bits=0.1, clamp=True)
     second = train(windows, tmp_path / "b", progress=False, **{**model, **loop, **other})
     got = [run.metrics[["valid_elbo", "valid_rate", "valid_rmse_db"]].to_numpy() for run in (first, second)]
     figures = np.concatenate(got)
@@ -522,12 +522,12 @@ def test_behind_a_pipe_each_epoch_is_a_line_when_it_ends(music, tmp_path):
     assert 0 <= len(log.read_text().splitlines()) - 5 - len(table) <= 1  # killed between a line and its checkpoint, or not
 
 
-def test_the_command_resumes_makes_longer_and_refuses_other_splits(music, tmp_path, capsys):
+def test_the_command_resumes_makes_longer_and_names_what_differs(music, tmp_path, capsys):
     words = ["train", music, "--out", tmp_path / "run", *QUICK]
     first = said(capsys, *words, "--epochs", 1)
     assert "filter_blocks = 0" in first and "CPU" in first or torch.cuda.is_available()
     before = contents(tmp_path / "run")
-    line = said(capsys, *words, "--epochs", 1, "--split", "artist", "--set", "beta=0.5", "--resume", code=1)
+    line = said(capsys, *words, "--epochs", 1, "--set", "beta=0.5", "--resume", code=1)
     assert "train.beta: expected 1.0, got 0.5" in line
     assert contents(tmp_path / "run") == before
     longer = said(capsys, *words, "--epochs", 3, "--resume", "--device", "cpu")
@@ -578,11 +578,3 @@ def test_ctrl_c_tells_the_step_and_the_words_that_go_on(music, tmp_path, capsys,
     words = ["train", music, "--out", tmp_path / "run", *QUICK, "--epochs", 4]
     line = said(capsys, *words, code=130)
     assert line == f"musevae: stopped at step 2 of 4 and saved. To go on: musevae {' '.join(map(str, words))} --resume"
-
-
-def test_too_few_clips_are_told_what_to_do(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("MUSEVAE_HOME", str(tmp_path / "home"))
-    music = write_music(tmp_path / "few", clips=1)
-    line = said(capsys, "train", music, "--out", tmp_path / "run", code=1)
-    assert line.startswith(f"musevae: {music}: expected clips enough") and "ten clips or more" in line
-    assert not (tmp_path / "run").exists()

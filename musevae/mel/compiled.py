@@ -33,8 +33,8 @@ def _window_frames(y, starts, window, frames):
 
 def _sum_bands(spectra, first, place, weights, rounding_share, mel, doubtful_power):
     """Mel power of Fourier frames `spectra (n, 2 × bins)`, real and imaginary parts in turn, into `mel (n, n_mels)`, and into
-    `doubtful_power (n,)` that of the loudest band below its `rounding_share (n_mels,)` of the frame's. Band k
-    is `weights[place[k] : place[k + 1]]` times the power from bin `first[k]` on."""
+    `doubtful_power (n,)` that of the loudest band below its `rounding_share (n_mels,)` of the frame's. Band
+    k is `weights[place[k] : place[k + 1]]` times the power from bin `first[k]` on."""
     bins, lanes = spectra.shape[1] // 2, 64  # lanes: so many sums at once, for the compiler to use SIMD
     power, sums = np.zeros((2, bins + lanes), spectra.dtype), np.zeros(lanes, spectra.dtype)
     zero = power[0, bins]  # of the spectra's dtype: a literal 0.0 would turn sums to float64
@@ -72,7 +72,8 @@ def _sum_bands(spectra, first, place, weights, rounding_share, mel, doubtful_pow
 
 # %% ../../nbs/03b_compiled.ipynb #50e2b962
 def _band_weights(spec, dtype):
-    "For `_sum_bands`: first bin of each band, place of its weights, and all weights, each band's padded to a multiple of 16."
+    """For `_sum_bands`: first bin of each band, place of its weights, and all weights, each band's padded to a
+    multiple of 16, for the compiler to use SIMD."""
     bank = mel_filterbank(spec.sample_rate, spec.n_fft, spec.n_mels, spec.scale)
     used = [np.flatnonzero(row) if row.any() else np.zeros(1, int) for row in bank]
     first = np.array([bins[0] for bins in used])
@@ -108,7 +109,7 @@ def _scratch(shape, dtype):
 # %% ../../nbs/03b_compiled.ipynb #ec1716b4
 @lru_cache(maxsize=16)
 def _kernel(spec, dtype):
-    "`frame_power(y, starts, mel, doubtful_power)`: both, of frames of the sound `y (samples,)`, into arrays of NumPy."
+    "`frame_power(y, starts, mel, doubtful_power)`: mel power of frames of the sound `y (samples,)`, into arrays of NumPy."
     tensors = mel_tensors(spec, torch.device("cpu"), dtype)
     window_frames, sum_bands = _compiled(_window_frames), _compiled(_sum_bands)
     window, rounding_share = tensors.window.numpy(), tensors.rounding_share.numpy()
@@ -148,7 +149,7 @@ def mel_power(
                 bands[again] = exact
     return mel.mT
 
-# %% ../../nbs/03b_compiled.ipynb #239e7410
+# %% ../../nbs/03b_compiled.ipynb #ccdfe6a5
 @lru_cache
 def _pool(threads, process):
     "Threads that are kept, with the tensors they keep; a forked process has its own."
@@ -164,7 +165,10 @@ def in_parts(
     function,  # of windows `(some, samples)`: a tuple of tensors, each with one row a window
     y,  # windows `(batch, samples)`
 ):
-    "The tensors that `function` returns of `y`, a few windows at a time; on a CPU in as many threads as PyTorch uses."
+    """The tensors that `function` returns of `y`, a few windows at a time; on a CPU in as many threads as PyTorch uses.
+
+    Threads are enough, since neither the compiled loops nor the transform hold Python's global interpreter lock.
+    """
     learns, on_cpu, threads = y.requires_grad and torch.is_grad_enabled(), y.device.type == "cpu", torch.get_num_threads()
     threads = threads if on_cpu and not learns else 1
     parts = (y if learns else y.detach()).split(min(32, -(-len(y) // threads)) if on_cpu else 256)
