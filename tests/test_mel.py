@@ -384,6 +384,8 @@ def test_bad_clips_specs_and_pictures_are_refused():
 
 
 def test_fingerprints():
+    assert SPEC.fingerprint == "8e36ed562f36ecc1"  # models and caches that are out there bear it: the map is the same
+    assert MelSpec(seconds=2.0, scale="htk").fingerprint == "9a08954b25b6c082"
     assert MelSpec().fingerprint == MelSpec.from_dict(SPEC.to_dict()).fingerprint == MelSpec(seconds=5).fingerprint
     others = [MelSpec(**{k: v}) for k, v in dict(sample_rate=16000, seconds=2, n_fft=1024, hop=256, n_mels=80).items()]
     others += [MelSpec(scale="htk"), MelSpec(top_db=60), MelSpec(floor_db=0)]

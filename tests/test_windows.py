@@ -101,6 +101,11 @@ def test_any_change_makes_a_new_cache(corpus, tmp_path):
     assert len(build(before, tmp_path / "cache")) == 20  # the clips are gone, their pictures are not
 
 
+def test_keys_are_what_they_were():
+    corpus = pd.DataFrame(dict(track=["a", "b"], path=["a.wav", "b.wav"], sha256=["0" * 64, "1" * 64]))
+    assert corpus_key(corpus, SPEC) == "ba83fa849cfdaab2" and corpus_key(corpus, SPEC, "clips") == "3734e656e07a9d27"
+
+
 def heard(call):
     "What `call` returns, and the warnings that name clips left out."
     with warnings.catch_warnings(record=True) as caught:
