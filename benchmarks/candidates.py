@@ -16,10 +16,11 @@ from ledger import Ledger
 from quality import judged, without_units
 
 from musevae.corpus import load_corpus, split_clips
-from musevae.mel import MelSpec, mel_windows
+from musevae.mel import MelSpec
 from musevae.reconstruction import errors
 from musevae.training import TrainConfig, preset, step_flops
 from musevae.vae import ConvVAE, PCABaseline, SeparableTransform, VAEConfig
+from musevae.windows import mel_windows
 
 WHITE = dict(per_band=False)
 ALONE = dict(WHITE, linear=False, filter_blocks=0)

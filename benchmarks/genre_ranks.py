@@ -18,8 +18,9 @@ from ledger import Ledger
 
 from musevae.corpus import gtzan_tracks
 from musevae.latent import encode_corpus, feature_spaces, genre_distances, unit_effects, units_of
-from musevae.mel import MelSpec, WindowSet
+from musevae.mel import MelSpec
 from musevae.vae import ConvVAE, VAEConfig
+from musevae.windows import WindowSet
 
 LEDGER = Ledger("genre_ranks", ["space", "a", "b"])
 MODEL = VAEConfig(filter_blocks=0, per_band=False)

@@ -34,17 +34,18 @@ def run(table, times, workers):
     import torch
 
     from musevae.corpus import read_audio
-    from musevae.mel import MelSpec, _window_rows, mel_windows
+    from musevae.mel import MelSpec
+    from musevae.windows import mel_windows
 
     clips, spec = pd.read_csv(table), MelSpec()
     torch.set_num_threads(1)
     decode = mel = 0.0
-    _window_rows(read_audio(clips.path[0]), spec)  # warms up
+    spec.forward(spec.windows(read_audio(clips.path[0])))  # warms up
     for clip in clips.itertuples():
         start = time.process_time()
         y = read_audio(clip.path, sha256=clip.sha256)
         middle = time.process_time()
-        _window_rows(y, spec)
+        spec.forward(spec.windows(y))[0].half()
         decode, mel = decode + middle - start, mel + time.process_time() - middle
     many = pd.concat([clips.assign(track=clips.track + f"-{i}") for i in range(times)])
     before = peak_mb()

@@ -12,10 +12,10 @@ from pathlib import Path
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
-from musevae.mel import mel_windows
 from musevae.synth import made_corpus
 from musevae.training import evaluate_windows, preset
 from musevae.vae import ConvVAE
+from musevae.windows import mel_windows
 
 LEDGER = Ledger("noise_scale", ["data", "latent_dim", "seed"])
 MEASURE = 1  # goes up with what is measured, or how

@@ -19,9 +19,9 @@ from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
 from musevae.elbo import calibrated_scale, elbo
-from musevae.mel import mel_windows
 from musevae.training import _average, batch_of, evaluate_windows, noise_of, preset, step_flops
 from musevae.vae import ConvVAE
+from musevae.windows import mel_windows
 
 CHOSEN = preset("paper", latent_dim=512, profile=True)
 SEED, BATCH, TRIAL = 0, 32, 3  # the last: epochs a learning rate is tried for

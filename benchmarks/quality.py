@@ -19,10 +19,11 @@ import torch
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
-from musevae.mel import MelSpec, mel_windows
+from musevae.mel import MelSpec
 from musevae.reconstruction import errors
 from musevae.training import evaluate_windows, fit, preset, step_flops
 from musevae.vae import ColouredGaussian, ConvVAE, PCABaseline, SeparableTransform
+from musevae.windows import mel_windows
 
 LEDGER = Ledger("quality", ["model", "split", "latent_dim", "seed"])
 MEASURE = {"separable transform": 2}  # goes up from 1 with what is measured, or how

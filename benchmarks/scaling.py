@@ -16,11 +16,11 @@ from ledger import Ledger
 from quality import trained
 
 from musevae.corpus import load_corpus, split_clips
-from musevae.mel import mel_windows
 from musevae.reconstruction import errors
 from musevae.synth import made_corpus
 from musevae.training import preset
 from musevae.vae import SeparableTransform
+from musevae.windows import mel_windows
 
 LEDGER = Ledger("scaling", ["factor", "value", "seed"])
 MEASURE = 1  # goes up with what is measured, or how

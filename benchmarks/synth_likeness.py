@@ -27,8 +27,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from musevae.corpus import GENRES, load_corpus
-from musevae.mel import MelSpec, mel_windows
+from musevae.mel import MelSpec
 from musevae.synth import made_corpus
+from musevae.windows import mel_windows
 
 SPEC = MelSpec()
 

@@ -52,7 +52,8 @@ def train_once(name, path, steps):
     import torch
 
     from musevae import training
-    from musevae.mel import MelSpec, WindowSet
+    from musevae.mel import MelSpec
+    from musevae.windows import WindowSet
 
     stages = {"import": peak()}
     x = np.load(path, mmap_mode="r")

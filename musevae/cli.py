@@ -284,7 +284,7 @@ def mel(
 ):
     "Turn a corpus into windows of log-mel, kept in a cache that its content names."
     from musevae.corpus import home, load_corpus
-    from musevae.mel import mel_windows
+    from musevae.windows import mel_windows
 
     windows = mel_windows(load_corpus(data, progress=_progress()), cache=out, progress=_progress())
     bands, frames = windows.spec.shape
@@ -381,7 +381,7 @@ def train(
     _at_least("--epochs", epochs)
     from musevae import runs, training
     from musevae.corpus import check_outside, load_corpus
-    from musevae.mel import mel_windows
+    from musevae.windows import mel_windows
 
     check_outside(out, data)
     if not resume:
@@ -404,7 +404,7 @@ def train(
 def _windows(run, data):
     "The windows of `data` under the run's spec; clips of the run's own corpus keep their split, genre and artist."
     from musevae.corpus import load_corpus
-    from musevae.mel import mel_windows
+    from musevae.windows import mel_windows
 
     corpus = load_corpus(data, progress=_progress())
     for key in ("sha256", "path"):

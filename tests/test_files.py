@@ -14,7 +14,7 @@ import soundfile as sf
 from musevae import files
 from musevae.corpus import load_corpus, scan
 from musevae.files import AudioError, ChangedError, CorpusError, examine, printable, read_audio
-from musevae.mel import mel_windows
+from musevae.windows import mel_windows
 
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 

@@ -17,10 +17,11 @@ import torch
 import musevae
 from musevae import cli, reconstruction
 from musevae.latent import encode_corpus
-from musevae.mel import MelSpec, WindowSet
+from musevae.mel import MelSpec
 from musevae.reconstruction import evaluate, evaluation_folder, one_pass, sample, save_evaluation, wav_bytes
 from musevae.runs import Run
 from musevae.vae import ColouredGaussian, ConvVAE, SeparableTransform, VAEConfig
+from musevae.windows import WindowSet
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = MelSpec(seconds=0.5, n_mels=24)

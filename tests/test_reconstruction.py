@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from musevae import reconstruction
 from musevae.latent import encode_corpus
-from musevae.mel import MelSpec, WindowSet, mel_filterbank
+from musevae.mel import MelSpec, mel_filterbank
 from musevae.reconstruction import errors, evaluate, held_out
 from musevae.vae import ConvVAE, VAEConfig
+from musevae.windows import WindowSet
 
 SPEC = MelSpec(seconds=0.5, n_mels=24)
 KEYS = """windows clips latent_dim rmse_db l1_db rmse_db_sampled pca_rmse_db separable_rmse_db elbo_nats distortion_nats
