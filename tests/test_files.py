@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from musevae import files
-from musevae.corpus import load_corpus, scan
-from musevae.files import AudioError, ChangedError, CorpusError, examine, printable, read_audio
+from musevae.corpus import files, load_corpus, scan
+from musevae.corpus.files import AudioError, ChangedError, CorpusError, examine, printable, read_audio
 from musevae.mel import mel_windows
 
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -186,10 +185,10 @@ def test_names_are_one_line():
 
 NOISY = """
     import sys, threading, warnings
-    from musevae import files
+    from musevae.corpus import files
     if sys.argv[2] == "loud":
         files._c_stderr = lambda: None
-    from musevae.files import examine
+    from musevae.corpus.files import examine
     paths = sys.argv[3:]
     work = [threading.Thread(target=examine, args=[dict(path=p, track="t", genre="blues")]) for p in paths * 3]
     [w.start() for w in work]

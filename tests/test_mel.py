@@ -22,8 +22,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musevae import files, mel
-from musevae.files import examine
+from musevae import mel
+from musevae.corpus import files
+from musevae.corpus.files import examine
 from musevae.mel import MelError, MelSpec, WindowSet, corpus_key, kl_nnls, mel_clips, mel_filterbank, mel_windows
 from musevae.store import StoreError
 

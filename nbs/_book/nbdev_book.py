@@ -258,7 +258,7 @@ def number_title(app, doctree):
     "Put a chapter's number, which its file name carries, before its title."
     from docutils import nodes
 
-    match = re.match(r"0?(\d+|[A-Z]\d+)_", Path(app.env.docname).name)
+    match = re.match(r"0?(\d+[a-z]?|[A-Z]\d+[a-z]?)_", Path(app.env.docname).name)
     title = next(iter(doctree.findall(nodes.title)), None)
     if match and title is not None:
         title.insert(0, nodes.inline("", match[1], classes=["chapter-number"]))
