@@ -286,7 +286,7 @@ def test_train_refuses_to_overwrite_and_resumes(way, capsys):
 def test_too_few_clips_to_split(tmp_path, capsys):
     write_clip(tmp_path / "music" / "blues" / "a.wav")
     line = refused(capsys, "train", tmp_path / "music", "--out", tmp_path / "run")
-    assert "expected clips enough for train, valid and test, got 1 clip: --split clip leaves none for valid" in line
+    assert "expected at least 3 clips, one each for train, valid, test, got 1 clip; add clips" in line
     assert not (tmp_path / "run").exists()
 
 

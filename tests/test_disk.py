@@ -26,6 +26,7 @@ from musevae import vocoder
 from musevae.cli import main
 from musevae.mel import MelSpec
 from musevae.store import StoreError
+from musevae.synth import render
 from musevae.training import load_run
 from musevae.vae import ConvVAE, VAEConfig, export_onnx
 
@@ -275,3 +276,11 @@ def test_saved_models_have_the_mode_of_the_umask(tmp_path, umask):
 def test_what_was_written_can_be_read(trained):
     run = load_run(trained[1])
     assert len(run.corpus) == 10 and len(pd.read_csv(trained[1] / "evaluation.csv")) == 2
+
+
+def test_a_render_leaves_no_draft_of_a_worker_that_was_ended(tmp_path):
+    "When one worker fails the others are ended where they stand; this is what one of them leaves."
+    (tmp_path / "blues").mkdir()
+    (tmp_path / "blues" / ".blues.00009.wav.12345678.part").write_bytes(b"RIFF")
+    render(tmp_path, clips=1, genres=["blues"], seconds=6, progress=False, workers=1)
+    assert [p.name for p in (tmp_path / "blues").iterdir()] == ["blues.00000.wav"]

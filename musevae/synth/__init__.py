@@ -491,6 +491,8 @@ def render(
         table = pd.DataFrame(list(tqdm(rows, total=len(work), desc="made corpus", unit="clip", disable=not progress)))
     finally:  # joblib keeps its processes for five minutes; a caller that is itself a worker would wait for them at its end
         get_reusable_executor().shutdown(wait=True)
+        for draft in [d for genre in genres for d in (out / genre).glob(".*.wav.*.part")]:
+            draft.unlink(missing_ok=True)  # of a worker that was ended in the middle of a clip, when another failed
     listed = out / "corpus.csv"
     if listed.exists():  # keep the rows of clips rendered before and not asked for now
         before = pd.read_csv(listed)
