@@ -71,7 +71,8 @@ def test_a_start_in_other_formats(tmp_path, name, options):
     rate = 48000 if name.endswith("opus") else 8000
     sf.write(tmp_path / name, swelling(rate), rate, **options)
     y, _ = whole(tmp_path / name)
-    assert [kind for kind, _ in look(tmp_path / name)["findings"]] == ["8 bit"] * (name == "ulaw.wav")
+    known = {"sample rate": rate < 22050, "8 bit": name == "ulaw.wav"}
+    assert {kind for kind, _ in look(tmp_path / name)["findings"]} == {kind for kind, there in known.items() if there}
     for start in (3, 20.1):
         part = read_audio(tmp_path / name, sample_rate=rate, start=start, seconds=1)
         assert np.array_equal(part, y[round(start * rate) :][:rate])
@@ -174,7 +175,8 @@ def test_a_stream_without_a_length_is_not_cut(tmp_path):
     data = bytearray((tmp_path / "a.flac").read_bytes())
     data[21], data[22:26] = data[21] & 0xF0, bytes(4)  # STREAMINFO: number of samples unknown
     (tmp_path / "a.flac").write_bytes(data)
-    assert look(tmp_path / "a.flac")["findings"] == [] and look(tmp_path / "a.flac")["frames"] == 26 * 8000
+    seen = look(tmp_path / "a.flac")
+    assert [kind for kind, _ in seen["findings"]] == ["sample rate"] and seen["frames"] == 26 * 8000
 
 
 def test_names_are_one_line():

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GENRES', 'AUDIO', 'FAULTS', 'HIDDEN', 'CONTAINERS', 'NOBODY', 'UNRECOGNISED', 'LOWEST_RATE', 'CONVERTIBLE',
-           'CorpusError', 'AudioError', 'ChangedError', 'printable', 'Found', 'check_layout', 'find_files',
+           'CorpusError', 'AudioError', 'ChangedError', 'printable', 'several', 'Found', 'check_layout', 'find_files',
            'label_files', 'read_audio', 'read_tags', 'examine']
 
 # %% ../../nbs/A3_files.ipynb #07a91471
@@ -176,6 +176,11 @@ def printable(path) -> str:
     "A path on one line, for any terminal and any CSV file: bytes that are not UTF-8, and what steers a terminal, are escaped."
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+
+# %% ../../nbs/A3_files.ipynb #ad309f00
+def several(n: int, thing: str) -> str:
+    "`1 clip`, `2 clips`."
+    return f"{n} {thing}{'' if n == 1 else 's'}"
 
 # %% ../../nbs/A3_files.ipynb #c917406d
 @dataclass(frozen=True)
