@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,3 +242,21 @@ def test_hushing_ends_with_the_last_of_many_threads():
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert all(inside) and len(inside) == 2400 and stderr.value == before and os.path.exists(os.devnull)
+
+
+def test_the_old_address_serves_what_stood_there_and_tells_the_new_one():
+    import musevae.files as old
+
+    assert {"examine", "read_audio", "AudioError", "FAULTS", "find_files"} <= set(old._NAMES)
+    for name in old._NAMES:
+        with pytest.warns(DeprecationWarning, match=f"from musevae.corpus.files import {name}"):
+            assert getattr(old, name) is getattr(files, name)
+
+
+def test_the_workshops_of_the_corpus_do_not_know_its_front_room():
+    code = ("import sys, types; front = types.ModuleType('musevae.corpus'); front.__path__ = [sys.argv[1]]; "
+            "sys.modules['musevae.corpus'] = front; import musevae.corpus.gtzan, musevae.corpus.split; "
+            "print(sorted(n for n in sys.modules if n.startswith('musevae.')))")
+    done = subprocess.run([sys.executable, "-c", code, Path(files.__file__).parent], capture_output=True, text=True, check=True)
+    rooms = "musevae.corpus", "musevae.corpus.files", "musevae.corpus.gtzan", "musevae.corpus.split"
+    assert done.stdout.strip() == str(list(rooms))
