@@ -1,4 +1,4 @@
-"""What each split is worth on real music, for chapter 1.
+"""What each split is worth on real music, for `nbs/01b_split.ipynb`.
 
     python benchmarks/leakage_ladder.py --mini FOLDER --approximate FILE
 

@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 
-from musevae.files import printable
+from musevae.corpus.files import printable
 
 GENRES = ("jazz", "rock", "pop", "<b>polka</b>")
 LOSSLESS = (8000, 11025, 22050, 44100, 48000, 96000, 192000)  # Hz

@@ -21,7 +21,7 @@ _HOMES = {
 }
 _NAMES = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("annealing", "cli", "corpus", "elbo", "geometry", "latent", "map", "mel", "probes", "reconstruction", "runs", "store",
-            "synth", "training", "vae", "vocoder", "widgets")
+            "synth", "training", "vae", "vocoder", "widgets", "windows")
 __all__ = ["__version__", *_NAMES]
 
 

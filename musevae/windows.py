@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from . import store
-from .files import printable, read_audio
+from .corpus.files import printable, read_audio
 from .mel import MelError, MelSpec
 
 # %% ../nbs/03c_windows.ipynb #e14ea5fb

@@ -146,6 +146,13 @@ def test_stored_results_and_carried_files_count(library):
     script.write_text("2")
     assert mark("from musevae.d import ESM") != before
 
+    (library / "wing").mkdir()
+    (library / "wing" / "__init__.py").write_text("")
+    (library / "wing" / "e.py").write_text("ESM = here.parent / 'static' / 'map.js'")
+    before = mark("from musevae.wing.e import ESM")
+    script.write_text("3")
+    assert mark("from musevae.wing.e import ESM") != before
+
 
 def test_outputs_stored_in_cells_that_do_not_run_count(library):
     stored = [[nbformat.v4.new_output("stream", text=text)] for text in ("4.6 dB", "4.5 dB")]

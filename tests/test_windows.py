@@ -17,8 +17,9 @@ import soundfile as sf
 import torch
 
 import musevae.windows as built
-from musevae import files, mel
-from musevae.files import examine
+from musevae import mel
+from musevae.corpus import files
+from musevae.corpus.files import examine
 from musevae.mel import MelError, MelSpec
 from musevae.store import StoreError
 from musevae.windows import WindowSet, corpus_key, mel_clips, mel_windows

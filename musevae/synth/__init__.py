@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
-from ..files import examine
+from ..corpus.files import examine
 from ..store import folder, home, key_of, write_json, write_text, writing
 from .desk import make_take
 from .score import NOTE_NAMES, Band, Genre

@@ -208,9 +208,10 @@ def named_files(trees: list[ast.Module]) -> set[Path]:
 
 
 def carried(module: Path) -> list[Path]:
-    "Files in folders beside `module` that it names: the scripts of widgets (static), tables (data)."
+    "Files in folders beside `module`, or at the root of the package, that it names: the scripts of widgets, tables (data)."
     text = module.read_text(encoding="utf-8")
-    folders = [f for f in module.parent.iterdir() if f.is_dir() and not (f / "__init__.py").exists()]
+    beside = {*module.parent.iterdir(), *package().iterdir()}
+    folders = [f for f in beside if f.is_dir() and not (f / "__init__.py").exists()]
     named = [f for f in folders if f.name != "__pycache__" and re.search(rf"['\"/]{f.name}['\"/]", text)]
     return [path for folder in named for path in folder.rglob("*") if path.is_file()]
 
