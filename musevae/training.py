@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'RECIPE', 'TrainConfig', 'Preset', 'read_settings', 'preset', 'configure', 'learning_rate', 'batch_of',
-           'noise_of', 'evaluate_windows', 'find_device', 'Stopped', 'fit', 'train', 'demo_run', 'demo_key',
-           'step_flops', 'Run', 'load_run']
+           'noise_of', 'evaluate_windows', 'find_device', 'Stopped', 'fit', 'train', 'step_flops', 'Run', 'load_run']
 
 # %% ../nbs/07_training.ipynb #330cdf31
 import copy
@@ -15,7 +14,6 @@ import signal
 import threading
 import time
 import typing
-import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
@@ -25,15 +23,17 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from . import moved
 from .annealing import SCHEDULES, schedule
 from .corpus import load_corpus, split_clips
 from .elbo import calibrated_scale, elbo
-from .mel import MelError, MelSpec, WindowSet, mel_clips, mel_windows
-from .runs import Run, RunError, load_run, prepare, read_config, split_key, vacant  # noqa: F401
-from .store import home, key_of, locked, write_json, write_text, writing
+from .mel import MelSpec, WindowSet, mel_clips, mel_windows
+from .runs import Run, load_run, prepare, read_config, split_key, vacant  # noqa: F401
+from .store import locked, write_json, write_text, writing
 from .vae import ConvVAE, VAEConfig
 
 _all_ = ["Run", "load_run"]  # stand in musevae.runs
+__getattr__ = moved(__name__, dict(demo_run="musevae.demo", demo_key="musevae.demo"))
 
 # %% ../nbs/07_training.ipynb #ebbfcf7b
 @dataclass(frozen=True)
@@ -587,31 +587,6 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
                names=lambda rows: _names(parts["train"], rows.tolist()), on_epoch=on_epoch, crops=crops)
     accelerator.wait_for_everyone()
     return load_run(out)
-
-# %% ../nbs/07_training.ipynb #b990b9ec
-def demo_run(*, progress=True):
-    "The run the book shows: preset `demo` on `made_corpus()`, under `home()`; trained on first use (minutes), then loaded."
-    from musevae.synth import made_corpus
-
-    corpus = split_clips(made_corpus(progress=progress), seed=0)
-    windows = mel_windows(corpus, progress=progress)
-    out = home() / f"demo-{demo_key(windows)}"
-    if not (out / "done").exists():
-        try:
-            train(corpus, out, preset="demo", resume=True, progress=progress)
-        except (MelError, RunError, RuntimeError):
-            warnings.warn(f"{out}: an unusable unfinished run; start again after removing it", stacklevel=2)
-            raise
-        write_text(out / "done", "")
-    return load_run(out)
-
-# %% ../nbs/07_training.ipynb #848b6d3d
-def demo_key(
-    windows: WindowSet,  # with their split
-) -> str:
-    "Sixteen digits that name the demo run: the recipe's number, its windows and their split, its preset."
-    chosen = preset("demo")
-    return key_of("demo", RECIPE, windows.key, split_key(windows.table), asdict(chosen.vae), asdict(chosen.train))
 
 # %% ../nbs/07_training.ipynb #5b0e2742
 def step_flops(vae, x):

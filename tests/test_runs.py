@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import load_file
 
 import musevae
-from musevae import synth, training
+from musevae import demo, synth, training
 from musevae.cli import main
+from musevae.demo import demo_key
 from musevae.mel import MelSpec, WindowSet
 from musevae.runs import FORMAT, RunError, differences, load_run, split_key
 from musevae.store import InUseError
@@ -29,7 +30,6 @@ from musevae.training import (
     Stopped,
     TrainConfig,
     configure,
-    demo_key,
     fit,
     preset,
     read_settings,
@@ -157,7 +157,7 @@ def test_the_demo_runs_key_follows_split_preset_and_recipe(windows, monkeypatch)
     key = demo_key(windows)
     assert demo_key(divided(windows, ["valid"] * 10 + ["train"] * 30)) != key
     with monkeypatch.context() as patch:
-        patch.setattr(training, "RECIPE", training.RECIPE + 1)
+        patch.setattr(demo, "RECIPE", demo.RECIPE + 1)
         assert demo_key(windows) != key
     monkeypatch.setitem(PRESETS, "demo", preset("demo", epochs=31))
     assert demo_key(windows) != key
@@ -171,8 +171,8 @@ def test_no_key_follows_source_text(windows, tmp_path):
         file.write_text(text.replace('    "The', '    "In other words: the').replace("\n\n\n", "\n\n\n\n") + "\n# a comment\n")
     assert (copy / "training.py").read_text().count("In other words") > 3
     script = MAKE + """
-from musevae import synth, training, runs
-print(training.__file__, training.demo_key(windows), synth.generator_key(*synth.STYLES.values()))
+from musevae import demo, synth, training
+print(training.__file__, demo.demo_key(windows), synth.generator_key(*synth.STYLES.values()))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=os.environ | dict(PYTHONPATH=str(tmp_path)),
                           capture_output=True, text=True, check=True)
