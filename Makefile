@@ -42,7 +42,7 @@ chromium: $(READY) ## the browser of the page tests, found or installed
 
 data: $(READY)    ## the made corpus and the demo run, made on first use (minutes)
 	@echo "== made corpus and demo run"
-	@$(BIN)/python -c "from musevae.training import demo_run; print('demo run:', demo_run().path)"
+	@$(BIN)/python -c "from musevae.demo import demo_run; print('demo run:', demo_run().path)"
 
 lint: $(READY)    ## ruff over the package, the notebooks and the tests
 	@echo "== lint"

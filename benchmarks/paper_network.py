@@ -18,8 +18,7 @@ import torch
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
-from musevae.elbo import calibrated_scale, elbo
-from musevae.training import _average, batch_of, evaluate_windows, noise_of, preset, step_flops
+from musevae.training import average_weights, batch_of, evaluate_windows, learn, noise_of, preset, step_flops
 from musevae.vae import ConvVAE
 from musevae.windows import mel_windows
 
@@ -49,20 +48,12 @@ class Training:
 
     def go(self):
         "One epoch."
-        self.vae.train()
         for step in range(self.epoch * self.per_epoch, (self.epoch + 1) * self.per_epoch):
             rows = batch_of(step, len(self.x), BATCH, SEED)
-            batch = self.x[rows]
-            x_hat, mean, std = self.vae(batch, noise_of(step, (len(rows), CHOSEN.vae.latent_dim), SEED))
-            q = torch.distributions.Normal(mean, std, validate_args=False)
-            loss = elbo(batch, x_hat, q, scale=self.vae.scale).loss() / batch[0].numel()
+            eps = noise_of(step, (len(rows), CHOSEN.vae.latent_dim), SEED)
             self.optimizer.param_groups[0]["lr"] = self.rate * min(1, (step + 1) / self.warmup)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.vae.parameters(), CHOSEN.train.clip_norm)
-            self.optimizer.step()
-            self.vae.calibrate(calibrated_scale(batch, x_hat.detach()), momentum=0.05)
-            _average(self.kept, self.vae, min(0.99, (step + 1) / (step + 10)))
+            learn(self.vae, self.x[rows], eps, self.optimizer, CHOSEN.train)
+            average_weights(self.kept, self.vae, min(0.99, (step + 1) / (step + 10)))
         self.epoch += 1
 
     def save(self, path):

@@ -4,7 +4,7 @@
 
 The windows are random numbers of the real size, float16, mapped from a file as the cache of `mel_windows` maps them, and
 read once, as it reads them; `demo` gets the 480 of the book's made corpus, the others GTZAN's 6,000; 80 % to learn
-from, 10 % to choose by. `musevae.training.train` runs as it is: initialisation, evaluation and checkpoint at step 0, then
+from, 10 % to choose by. A training as `musevae.training.train` makes it: initialisation, evaluation and checkpoint at step 0, then
 steps (of `demo` more than an epoch, so that a second evaluation is among them), a Ctrl-C and the checkpoint it makes.
 Peaks are the kernel's VmHWM (Linux), in GB of 10⁹ bytes: libraries and mapped pages count. Each column says how far the
 peak had come when that stage was over.
@@ -51,8 +51,10 @@ def train_once(name, path, steps):
     import pandas as pd
     import torch
 
-    from musevae import training
     from musevae.mel import MelSpec
+    from musevae.training import fit
+    from musevae.training import preset as chosen
+    from musevae.vae import ConvVAE
     from musevae.windows import WindowSet
 
     stages = {"import": peak()}
@@ -64,28 +66,28 @@ def train_once(name, path, steps):
     table["split"] = np.repeat(["train", "valid", "test"], [n - 2 * tenth, tenth, tenth])
     windows = WindowSet(x, np.zeros(n, np.float32), table, MelSpec(), "random")
     stages["windows"] = peak()
-    rate_of, evaluate, taken = training.learning_rate, training.evaluate_windows, []
+    settings = chosen(name, epochs=None if steps else 1, per_band=False)
+    torch.manual_seed(0)
+    vae = ConvVAE(settings.vae, windows.spec)
+    x_train, x_valid = (torch.from_numpy(windows.select(split).x[:]).unsqueeze(1) for split in ("train", "valid"))
+    vae.initialise(x_train)
+    stages["initialise"] = peak()
+    taken = 0
 
-    def step(*args):
-        stages.setdefault("evaluation", peak())  # at step 0
-        taken.append(args)
-        if len(taken) == steps:
+    def on_step(step):
+        nonlocal taken
+        taken = step.number
+        if taken == steps:
             os.kill(os.getpid(), signal.SIGINT)
-        return rate_of(*args)
 
-    def evaluation(*args, **options):
-        stages.setdefault("initialise", peak())
-        return evaluate(*args, **options)
-
-    training.learning_rate, training.evaluate_windows = step, evaluation
     with tempfile.TemporaryDirectory() as folder:
         try:
-            training.train(windows, Path(folder) / "run", preset=name, epochs=None if steps else 1,
-                           per_band=False, progress=False)
+            fit(vae, x_train, x_valid, settings.train, folder, progress=False, on_step=on_step,
+                on_epoch=lambda row: stages.setdefault("evaluation", peak()))  # at step 0
         except KeyboardInterrupt:
             pass
     stages["training"] = peak()
-    print(json.dumps(dict(stages=stages, steps=len(taken), threads=torch.get_num_threads(), torch=torch.__version__)))
+    print(json.dumps(dict(stages=stages, steps=taken, threads=torch.get_num_threads(), torch=torch.__version__)))
 
 
 def main():

@@ -20,9 +20,8 @@ import pandas as pd
 import torch
 from ledger import Ledger
 
-from musevae.elbo import calibrated_scale, elbo
 from musevae.mel import MelSpec
-from musevae.training import _average, batch_of, noise_of, step_flops
+from musevae.training import adam, average_weights, batch_of, learn, noise_of, step_flops
 from musevae.training import preset as chosen
 from musevae.vae import ConvVAE
 
@@ -54,17 +53,18 @@ def now(device):
 
 
 class Step:
-    "One training step of a preset, as `musevae.training.fit` takes it."
+    "One training step of a preset, as `musevae.training.steps` takes it, in two parts."
 
     def __init__(self, name, latent_dim, variant, x, batch, device):
         torch.manual_seed(0)
-        self.variant = variant
-        self.chosen = chosen(name, latent_dim=latent_dim, per_band=False)
+        width = "bf16" if variant == "bf16" else "no"
+        self.chosen = chosen(name, latent_dim=latent_dim, per_band=False, learning_rate=1e-4, mixed_precision=width)
         self.x, self.batch, self.device, self.n = x, batch, device, 0
         self.vae = ConvVAE(self.chosen.vae, MelSpec()).initialise(x[:64].float().cpu()).to(device).train()
         self.mean_vae = copy.deepcopy(self.vae) if self.chosen.train.average else None
         self.model = torch.compile(self.vae) if variant == "compile" else self.vae
-        self.optimizer = torch.optim.AdamW(self.vae.parameters(), 1e-4)
+        self.optimizer = adam(self.vae, self.chosen.train)
+        self.optimizer.param_groups[0]["lr"] = self.chosen.train.learning_rate
 
     def load(self):
         rows = batch_of(self.n, len(self.x), self.batch, 0).to(self.device)
@@ -72,17 +72,9 @@ class Step:
         return self.x[rows].float(), noise_of(self.n, (len(rows), self.chosen.vae.latent_dim), 0, self.device)
 
     def learn(self, x, eps):
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.variant == "bf16"):
-            x_hat, mean, std = self.model(x, eps)
-        q = torch.distributions.Normal(mean, std, validate_args=False)
-        loss = elbo(x, x_hat, q, likelihood=self.vae.likelihood, scale=self.vae.scale).loss() / x[0].numel()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 0.5)
-        self.optimizer.step()
-        self.vae.calibrate(calibrated_scale(x, x_hat.detach(), likelihood=self.vae.likelihood), momentum=0.05)
+        learn(self.vae, x, eps, self.optimizer, self.chosen.train, model=self.model)
         if self.mean_vae is not None:
-            _average(self.mean_vae, self.vae, self.chosen.train.average)
+            average_weights(self.mean_vae, self.vae, self.chosen.train.average)
 
 
 def main():

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'RECIPE', 'TrainConfig', 'Preset', 'read_settings', 'preset', 'configure', 'learning_rate', 'batch_of',
-           'noise_of', 'evaluate_windows', 'find_device', 'Stopped', 'fit', 'train', 'demo_run', 'demo_key',
-           'step_flops', 'Run', 'load_run']
+           'noise_of', 'evaluate_windows', 'learn', 'average_weights', 'adam', 'beta_schedule', 'Step', 'steps',
+           'find_device', 'Stopped', 'fit', 'train', 'step_flops', 'Run', 'load_run']
 
 # %% ../nbs/07_training.ipynb #330cdf31
 import copy
@@ -15,25 +15,28 @@ import signal
 import threading
 import time
 import typing
-import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from . import moved
 from .annealing import SCHEDULES, schedule
 from .corpus import load_corpus, split_clips
-from .elbo import calibrated_scale, elbo
-from .mel import MelError, MelSpec, WindowSet, mel_clips, mel_windows
-from .runs import Run, RunError, load_run, prepare, read_config, split_key, vacant  # noqa: F401
-from .store import home, key_of, locked, write_json, write_text, writing
+from .elbo import ELBO, calibrated_scale, elbo
+from .mel import MelSpec, WindowSet, mel_clips, mel_windows
+from .runs import Run, load_run, prepare, read_config, split_key, vacant  # noqa: F401
+from .store import locked, write_json, write_text, writing
 from .vae import ConvVAE, VAEConfig
 
 _all_ = ["Run", "load_run"]  # stand in musevae.runs
+__getattr__ = moved(__name__, dict(demo_run="musevae.demo", demo_key="musevae.demo"))
 
 # %% ../nbs/07_training.ipynb #ebbfcf7b
 @dataclass(frozen=True)
@@ -235,6 +238,117 @@ def evaluate_windows(vae, x, *, batch_size=64, seed=0):
     sums["rmse_db"] = vae.spec.top_db * math.sqrt(sums["rmse_db"])
     return sums
 
+# %% ../nbs/07_training.ipynb #07a5e010
+def learn(
+    vae: ConvVAE,  # learns in place: weights and noise scale
+    batch: torch.Tensor,  # windows `(batch, 1, n_mels, frames)`, float32, on its device
+    eps: torch.Tensor,  # standard normal noise `(batch, latent_dim)`
+    optimizer: torch.optim.Optimizer,  # of its weights
+    config: TrainConfig,
+    *,
+    beta: float = 1.0,
+    model: Callable | None = None,  # what to call instead of `vae`: it, wrapped
+    mean_of_all: Callable = lambda scale: scale,  # over several processes
+) -> ELBO:  # of the batch, before the step
+    "One training step."
+    model = vae if model is None else model
+    model.train()
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
+        x_hat, mean, std = model(batch, eps)
+    if config.clamp:
+        x_hat = x_hat.clamp(0, 1)
+    posterior = torch.distributions.Normal(mean, std, validate_args=False)
+    bound = elbo(batch, x_hat, posterior, likelihood=vae.likelihood, scale=vae.scale)
+    loss = bound.loss(beta, config.free_bits) / batch[0].numel()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(vae.parameters(), config.clip_norm)
+    optimizer.step()
+    if config.scale is None:
+        optimum = calibrated_scale(batch, x_hat.detach(), likelihood=vae.likelihood, per_band=vae.config.per_band)
+        vae.calibrate(mean_of_all(optimum), momentum=0.05)
+    return ELBO(*(part.detach() for part in bound))
+
+# %% ../nbs/07_training.ipynb #01451164
+@torch.no_grad()
+def average_weights(
+    average: ConvVAE,  # moves in place
+    vae: ConvVAE,
+    memory: float,  # 0 ≤ memory < 1
+) -> None:
+    "Move every weight and the noise scale of `average` towards those of `vae` by 1 − `memory`."
+    for kept, new in zip(average.state_dict().values(), vae.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - memory)
+
+
+def adam(vae: ConvVAE, config: TrainConfig) -> torch.optim.AdamW:
+    "The optimizer of a training; its learning rate is set anew at every step."
+    return torch.optim.AdamW(vae.parameters(), 1.0, (0.9, 0.95), weight_decay=config.weight_decay)
+
+
+def beta_schedule(config: TrainConfig, per_epoch: int) -> Callable:
+    "β as a function of the step, with `per_epoch` steps an epoch."
+    ends = dict(beta=config.beta) if config.anneal == "constant" else dict(end=config.beta)
+    return schedule(config.anneal, config.anneal_epochs * per_epoch, **ends)
+
+# %% ../nbs/07_training.ipynb #07a5e013
+class Step(typing.NamedTuple):
+    "A training step that was taken."
+    number: int  # steps taken so far, this one included
+    of: int  # steps planned
+    rate: float  # learning rate
+    beta: float
+    bound: ELBO  # of its batch, before the step; with several processes, of its share
+
+
+def steps(
+    vae: ConvVAE,  # learns in place
+    x: torch.Tensor,  # windows `(n, 1, n_mels, frames)`
+    config: TrainConfig,
+    *,
+    seed: int = 0,  # of order and noise
+    start: int = 0,  # steps taken before
+    optimizer: torch.optim.Optimizer | None = None,  # default: `adam`, fresh
+    average: ConvVAE | None = None,  # follows the weights of `vae`, with the memory `config.average`
+    crops: Callable | None = None,  # (rows, step) -> windows to learn from instead of `x[rows]`
+    accelerator=None,  # `accelerate.Accelerator`, for several processes
+) -> Iterator[Step]:
+    "Train, giving away each step after it was taken."
+    per_epoch, device = -(-len(x) // config.batch_size), vae.log_scale.device
+    planned, beta_of = config.epochs * per_epoch, beta_schedule(config, per_epoch)
+    model, optimizer, shared = _wrapped(vae, optimizer or adam(vae, config), config, accelerator)
+    for step in range(start, planned):
+        rows = _share(batch_of(step, len(x), config.batch_size, seed), accelerator)
+        batch = crops(rows, step).to(device) if crops else x[rows.to(x.device)].to(device).float()
+        eps = noise_of(_noise_number(step, accelerator), (len(batch), vae.config.latent_dim), seed, device)
+        rate, beta = learning_rate(step, planned, config), beta_of(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        bound = learn(vae, batch, eps, optimizer, config, beta=beta, model=model, **shared)
+        if average is not None:
+            average_weights(average, vae, min(config.average, (step + 1) / (step + 10)))
+        yield Step(step + 1, planned, rate, beta, bound)
+
+
+def _wrapped(vae, optimizer, config, accelerator):
+    "Model and optimizer as compiler and accelerator wrap them, and what a step of several processes needs beside."
+    model = torch.compile(vae) if config.compile else vae
+    if accelerator is None:
+        return model, optimizer, {}
+    return *accelerator.prepare(model, optimizer), dict(mean_of_all=lambda scale: accelerator.reduce(scale, "mean"))
+
+
+def _share(rows, accelerator):
+    "The rows of a batch that this process learns from: where there are fewer than processes, all of them."
+    world = accelerator.num_processes if accelerator else 1
+    return rows.tensor_split(world)[accelerator.process_index] if 1 < world <= len(rows) else rows
+
+
+def _noise_number(step, accelerator):
+    "Number of the noise of this process at a step: no two have the same."
+    return step * accelerator.num_processes + accelerator.process_index if accelerator else step
+
 # %% ../nbs/07_training.ipynb #ff2b5501
 def _bfloat16_cost(n=256):
     "How many times as long as in float32 a product of n × n matrices takes in bfloat16 on this CPU."
@@ -368,21 +482,14 @@ def _load_checkpoint(path, models, optimizer):
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return about
 
-# %% ../nbs/07_training.ipynb #01451164
-@torch.no_grad()
-def _average(mean, vae, memory):
-    "Move every weight and the noise scale of `mean` towards `vae`'s by 1 − `memory`."
-    for kept, new in zip(mean.state_dict().values(), vae.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - memory)
-
 # %% ../nbs/07_training.ipynb #efae9491
 def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, device="auto", names=None, on_epoch=None,
-        tensorboard=False, crops=None):
+        on_step=None, tensorboard=False, crops=None):
     """Train `vae` in place on windows `x (n, 1, n_mels, frames)`, judge it on `x_valid`, keep the best under `out`.
 
     `names(rows)` tells whose windows the rows are, for error messages; `on_epoch(row)` is called with each row of metrics as
-    it is made; `crops(rows, step)` cuts other windows of their clips, `(rows, 1, n_mels, frames)`, to be learnt from instead.
+    it is made, `on_step(step)` with each `Step` as it is taken; `crops(rows, step)` cuts other windows of their clips,
+    `(rows, 1, n_mels, frames)`, to be learnt from instead.
     Returns one row of metrics an evaluation; raises ValueError for windows that are none, `InUseError` if a training is
     under way in `out`, `FloatingPointError` naming step and windows if the loss is not finite, and on Ctrl-C `Stopped`, a
     `KeyboardInterrupt`, after saving. Tensors do not say where they came from, so what it writes is no run for `load_run`:
@@ -398,8 +505,8 @@ def fit(vae, x, x_valid, config, out, *, seed=0, resume=False, progress=True, de
         raise ValueError(f"x, x_valid: expected at least one window in each, got {len(x)} and {len(x_valid)}")
     accelerator, place = _accelerator(config, out, tensorboard, device)
     with _alone(accelerator, Path(out)):
-        return _learn(vae, x, x_valid, config, Path(out), accelerator, place, seed=seed, resume=resume, progress=progress,
-                      names=names, on_epoch=on_epoch, crops=crops)
+        return _fit(vae, x, x_valid, config, Path(out), accelerator, place, seed=seed, resume=resume, progress=progress,
+                    names=names, on_epoch=on_epoch, on_step=on_step, crops=crops)
 
 
 def _alone(accelerator, out):
@@ -407,82 +514,88 @@ def _alone(accelerator, out):
     return locked(out) if accelerator.is_main_process else nullcontext()
 
 # %% ../nbs/07_training.ipynb #07a5e003
-def _learn(vae, x, x_valid, config, out, accelerator, device, *, seed, resume, progress, names, on_epoch, crops):
-    "The loop of `fit`."
-    rank, world = accelerator.process_index, accelerator.num_processes
+class _Record:
+    "What a training writes into its folder: the best model so far, metrics, and a checkpoint to go on from."
+
+    def __init__(self, out, vae, average, optimizer):
+        self.out, self.checkpoint, self.optimizer = out, out / "checkpoint.safetensors", optimizer
+        self.kept = vae if average is None else average  # the one that is judged and kept
+        self.models = dict(model=vae) if average is None else dict(model=vae, average=average)
+        self.rows, self.best = [], -math.inf
+
+    def load(self):
+        "Put back what the checkpoint holds; returns the steps taken so far, 0 if there is none."
+        if not self.checkpoint.exists():
+            return 0
+        about = _load_checkpoint(self.checkpoint, self.models, self.optimizer)
+        self.rows, self.best = about["metrics"], about["best"]
+        return about["step"]
+
+    def add(self, row, main):
+        "Note a row of metrics and, if it is the best so far, keep the model it judges."
+        self.rows.append(row)
+        if row["valid_elbo"] > self.best:
+            self.best = row["valid_elbo"]
+            if main:
+                self.kept.save_pretrained(self.out / "model")
+
+    def save(self, step):
+        "Write checkpoint and metrics."
+        _save_checkpoint(self.checkpoint, self.models, self.optimizer, dict(step=step, best=self.best, metrics=self.rows))
+        _write_metrics(self.out, self.rows)
+
+
+def _refuse_bad(first, n, config, seed, names):
+    "FloatingPointError naming the windows of step `first`, unless it is infinite: no step was bad."
+    if first < math.inf:
+        rows = batch_of(int(first), n, config.batch_size, seed)
+        whose = ", ".join(names(rows)) if names else f"rows {rows.tolist()}"
+        raise FloatingPointError(f"loss at step {int(first)}: expected a finite number, got none; batch: {whose}")
+
+
+def _fit(vae, x, x_valid, config, out, accelerator, device, *, seed, resume, progress, names, on_epoch, on_step, crops):
+    "Take the steps; evaluate at the border of each epoch, save at some of them and when stopped."
     x, x_valid, x_seen = x.to(device), x_valid.to(device), x[:: -(-len(x) // len(x_valid))].to(device)
-    per_epoch = -(-len(x) // config.batch_size)
-    steps, bins = config.epochs * per_epoch, x[0].numel()
-    ends = dict(beta=config.beta) if config.anneal == "constant" else dict(end=config.beta)
-    beta_of = schedule(config.anneal, config.anneal_epochs * per_epoch, **ends)
-    optimizer = torch.optim.AdamW(vae.to(device).parameters(), 1.0, (0.9, 0.95), weight_decay=config.weight_decay)
-    mean_vae = copy.deepcopy(vae) if config.average else vae  # the one that is judged and kept
-    models = dict(model=vae, average=mean_vae) if config.average else dict(model=vae)
-    checkpoint, rows, best, step = out / "checkpoint.safetensors", [], -math.inf, 0
-    if resume and checkpoint.exists():
-        about = _load_checkpoint(checkpoint, models, optimizer)
-        rows, best, step = about["metrics"], about["best"], about["step"]
-    model, optimizer = accelerator.prepare(torch.compile(vae) if config.compile else vae, optimizer)
-    check = 1 if device.type == "cpu" else 50  # steps from look to look at the loss: each look waits for a GPU
-    bad = torch.tensor(math.inf, device=device)
-    clock, since = time.perf_counter(), step
-    bar = tqdm(total=steps, initial=step, unit="step", disable=not progress)
-    with _interruptible() as stop, _logged(accelerator, rows) as log, bar:
-        while step <= steps:
-            done = step == steps or stop.is_set()
-            if (done or step % check == 0 or step % per_epoch == 0) and (first := bad.item()) < math.inf:
-                rows_of = batch_of(int(first), len(x), config.batch_size, seed)
-                whose = ", ".join(names(rows_of)) if names else f"rows {rows_of.tolist()}"
-                raise FloatingPointError(f"loss at step {int(first)}: expected a finite number, got none; batch: {whose}")
-            if step % per_epoch == 0 and step // per_epoch >= len(rows):  # an epoch's border, not yet judged
-                speed = (step - since) * len(x) / per_epoch / max(1e-9, time.perf_counter() - clock)
-                row = dict(epoch=step // per_epoch, step=step, beta=beta_of(step), windows_per_second=round(speed, 1))
+    per_epoch, main = -(-len(x) // config.batch_size), accelerator.is_main_process
+    planned, beta_of = config.epochs * per_epoch, beta_schedule(config, per_epoch)
+    optimizer = adam(vae.to(device), config)
+    average = copy.deepcopy(vae) if config.average else None
+    record = _Record(out, vae, average, optimizer)
+    start = record.load() if resume else 0
+    taken = steps(vae, x, config, seed=seed, start=start, optimizer=optimizer, average=average, crops=crops,
+                  accelerator=accelerator)
+    look = 1 if device.type == "cpu" else 50  # steps from look to look at the bound: each look waits for a GPU
+    bad = torch.tensor(math.inf, device=device)  # the first step whose bound was no finite number
+    clock, since = time.perf_counter(), start
+    bar = tqdm(total=planned, initial=start, unit="step", disable=not progress)
+    with _interruptible() as stop, _logged(accelerator, record.rows) as log, bar:
+        for done, step in enumerate(chain([None], taken), start):  # before the first step, and after each
+            if step is not None:
+                bad = torch.minimum(bad, torch.where(step.bound.nats.isfinite(), math.inf, float(done - 1)))
+                bar.update()
+                if on_step and main:
+                    on_step(step)
+            border, stopped = done % per_epoch == 0, stop.is_set()
+            if border or stopped or done % look == 0:
+                _refuse_bad(bad.item(), len(x), config, seed, names)
+            if border and done // per_epoch >= len(record.rows):  # not yet judged
+                speed = (done - since) * len(x) / per_epoch / max(1e-9, time.perf_counter() - clock)
+                row = dict(epoch=done // per_epoch, step=done, beta=beta_of(done), windows_per_second=round(speed, 1))
                 for name, part in (("train", x_seen), ("valid", x_valid)):
-                    row |= {f"{name}_{k}": v for k, v in evaluate_windows(mean_vae, part, seed=seed).items()}
-                rows.append(row)
+                    row |= {f"{name}_{k}": v for k, v in evaluate_windows(record.kept, part, seed=seed).items()}
                 log(row)
-                if on_epoch and accelerator.is_main_process:
+                if on_epoch and main:
                     on_epoch(row)
-                if row["valid_elbo"] > best:
-                    best = row["valid_elbo"]
-                    if accelerator.is_main_process:
-                        mean_vae.save_pretrained(out / "model")
+                record.add(row, main)
                 bar.set_postfix_str(f"ELBO {row['valid_elbo']:.0f} nats, RMSE {row['valid_rmse_db']:.2f} dB, unseen")
-                clock, since = time.perf_counter(), step
-            if (done or step % (per_epoch * config.checkpoint_epochs) == 0) and accelerator.is_main_process:
-                _save_checkpoint(checkpoint, models, optimizer, dict(step=step, best=best, metrics=rows))
-                _write_metrics(out, rows)
-            if done:
+                clock, since = time.perf_counter(), done
+            if main and (stopped or done == planned or done % (per_epoch * config.checkpoint_epochs) == 0):
+                record.save(done)
+            if stopped:
                 break
-            rows_of = batch_of(step, len(x), config.batch_size, seed)
-            mine = rows_of.tensor_split(world)[rank] if len(rows_of) >= world else rows_of
-            batch = crops(mine, step).to(device) if crops else x[mine.to(device)].float()
-            eps = noise_of(step * world + rank, (len(batch), vae.config.latent_dim), seed, device)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, config)
-            model.train()
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
-                x_hat, mean, std = model(batch, eps)
-            if config.clamp:
-                x_hat = x_hat.clamp(0, 1)
-            posterior = torch.distributions.Normal(mean, std, validate_args=False)
-            bound = elbo(batch, x_hat, posterior, likelihood=vae.likelihood, scale=vae.scale)
-            loss = bound.loss(beta_of(step), config.free_bits) / bins
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
-            if config.scale is None:  # σ* = RMSE, b* = MAE: the optimum of the last twenty batches or so
-                optimum = calibrated_scale(batch, x_hat.detach(), likelihood=vae.likelihood, per_band=vae.config.per_band)
-                vae.calibrate(accelerator.reduce(optimum, "mean"), momentum=0.05)
-            if config.average:
-                _average(mean_vae, vae, min(config.average, (step + 1) / (step + 10)))
-            bad = torch.minimum(bad, torch.where(loss.isfinite(), math.inf, float(step)))
-            step += 1
-            bar.update()
-    if stop.is_set() and step < steps:
-        raise Stopped(step, steps)
-    return pd.DataFrame(rows)
+    if stopped and done < planned:
+        raise Stopped(done, planned)
+    return pd.DataFrame(record.rows)
 
 # %% ../nbs/07_training.ipynb #682508a0
 def _write_metrics(out, rows):
@@ -540,15 +653,16 @@ RECIPE = 1  # of the training: raise it when model, objective or loop come to ot
 
 
 def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress=True, device="auto", on_epoch=None,
-          tensorboard=False, **changes):
+          on_step=None, tensorboard=False, **changes):
     """Train a preset on music into the folder `out`; returns the `Run`.
 
     `data` is a folder of music, a table of clips, or a `WindowSet` with its splits; clips without splits are split by clip.
     `preset` is a name or what `preset()` returns; `changes` are fields of `VAEConfig`, `TrainConfig` or `MelSpec`, such as
     `latent_dim=64`, `epochs=10` or `n_mels=64` (a name that two of them have takes its part: `**{"train.scale": 0.1}`). `seed`
     draws split, weights, order and noise. `device` is auto, cpu, cuda or cuda:1; `on_epoch(row)` is called with each row of
-    metrics. `out` must hold no run, unless `resume=True`, which goes on where a killed or stopped run left off: with the
-    epochs it had planned, or with `epochs` if that is given, which makes it longer (or shorter, if not so many are trained).
+    metrics, `on_step(step)` with each `Step` as it is taken. `out` must hold no run, unless `resume=True`, which goes on where
+    a killed or stopped run left off: with the epochs it had planned, or with `epochs` if that is given, which makes it longer
+    (or shorter, if not so many are trained).
     `tensorboard=True` also writes the metrics for TensorBoard, into `out/tensorboard`. Raises ValueError for data or
     settings that cannot be used, `RunError` naming the fields if the run to resume is another, `InUseError` if a training is
     under way in `out`, `FloatingPointError` where the loss is not finite, and on Ctrl-C `Stopped`, a `KeyboardInterrupt`,
@@ -583,35 +697,10 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
         if plan.scale is not None:
             vae.calibrate(plan.scale)
         crops = _crops(corpus, parts["train"], seed, progress) if plan.crops else None
-        _learn(vae, x, x_valid, plan, out, accelerator, place, seed=seed, resume=resume, progress=progress,
-               names=lambda rows: _names(parts["train"], rows.tolist()), on_epoch=on_epoch, crops=crops)
+        _fit(vae, x, x_valid, plan, out, accelerator, place, seed=seed, resume=resume, progress=progress,
+             names=lambda rows: _names(parts["train"], rows.tolist()), on_epoch=on_epoch, on_step=on_step, crops=crops)
     accelerator.wait_for_everyone()
     return load_run(out)
-
-# %% ../nbs/07_training.ipynb #b990b9ec
-def demo_run(*, progress=True):
-    "The run the book shows: preset `demo` on `made_corpus()`, under `home()`; trained on first use (minutes), then loaded."
-    from musevae.synth import made_corpus
-
-    corpus = split_clips(made_corpus(progress=progress), seed=0)
-    windows = mel_windows(corpus, progress=progress)
-    out = home() / f"demo-{demo_key(windows)}"
-    if not (out / "done").exists():
-        try:
-            train(corpus, out, preset="demo", resume=True, progress=progress)
-        except (MelError, RunError, RuntimeError):
-            warnings.warn(f"{out}: an unusable unfinished run; start again after removing it", stacklevel=2)
-            raise
-        write_text(out / "done", "")
-    return load_run(out)
-
-# %% ../nbs/07_training.ipynb #848b6d3d
-def demo_key(
-    windows: WindowSet,  # with their split
-) -> str:
-    "Sixteen digits that name the demo run: the recipe's number, its windows and their split, its preset."
-    chosen = preset("demo")
-    return key_of("demo", RECIPE, windows.key, split_key(windows.table), asdict(chosen.vae), asdict(chosen.train))
 
 # %% ../nbs/07_training.ipynb #5b0e2742
 def step_flops(vae, x):
@@ -623,9 +712,7 @@ def step_flops(vae, x):
         each = 2 * math.prod(given if transposed else grad) * math.prod(weight[1:])
         return each * sum(wanted[:2])  # towards the input, towards the weights
 
-    twin = copy.deepcopy(vae).train()
+    twin = copy.deepcopy(vae)
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: convolution_backward}) as counter:
-        x_hat, mean, std = twin(x, x.new_zeros(len(x), vae.config.latent_dim))
-        q = torch.distributions.Normal(mean, std, validate_args=False)
-        elbo(x, x_hat, q, likelihood=vae.likelihood, scale=vae.scale).loss().backward()
+        learn(twin, x, x.new_zeros(len(x), vae.config.latent_dim), torch.optim.SGD(twin.parameters()), TrainConfig())
     return counter.get_total_flops() / len(x)

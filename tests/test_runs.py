@@ -1,4 +1,6 @@
 "A run's identity, plans that grow, one training a folder, settings by name, and what the command prints while it trains."
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -18,8 +20,9 @@ import torch
 from safetensors.torch import load_file
 
 import musevae
-from musevae import synth, training
+from musevae import demo, synth, training
 from musevae.cli import main
+from musevae.demo import demo_key
 from musevae.mel import MelSpec, WindowSet
 from musevae.runs import FORMAT, RunError, differences, load_run, split_key
 from musevae.store import InUseError
@@ -29,8 +32,8 @@ from musevae.training import (
     Stopped,
     TrainConfig,
     configure,
-    demo_key,
     fit,
+    learning_rate,
     preset,
     read_settings,
     train,
@@ -51,6 +54,19 @@ table = pd.DataFrame(dict(track=[f"t{{i // 2}}" for i in range(n)], window=[i % 
 windows = WindowSet(x, np.zeros(n, np.float32), table, spec, "made up")
 """
 CLOCK = "windows_per_second"
+
+
+def at(number, action):
+    "For `train(on_step=...)`: does it after so many steps."
+    return lambda step: action() if step.number == number else None
+
+
+def power_cut():
+    raise MemoryError
+
+
+def ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture
@@ -157,7 +173,7 @@ def test_the_demo_runs_key_follows_split_preset_and_recipe(windows, monkeypatch)
     key = demo_key(windows)
     assert demo_key(divided(windows, ["valid"] * 10 + ["train"] * 30)) != key
     with monkeypatch.context() as patch:
-        patch.setattr(training, "RECIPE", training.RECIPE + 1)
+        patch.setattr(demo, "RECIPE", demo.RECIPE + 1)
         assert demo_key(windows) != key
     monkeypatch.setitem(PRESETS, "demo", preset("demo", epochs=31))
     assert demo_key(windows) != key
@@ -171,8 +187,8 @@ def test_no_key_follows_source_text(windows, tmp_path):
         file.write_text(text.replace('    "The', '    "In other words: the').replace("\n\n\n", "\n\n\n\n") + "\n# a comment\n")
     assert (copy / "training.py").read_text().count("In other words") > 3
     script = MAKE + """
-from musevae import synth, training, runs
-print(training.__file__, training.demo_key(windows), synth.generator_key(*synth.STYLES.values()))
+from musevae import demo, synth, training
+print(training.__file__, demo.demo_key(windows), synth.generator_key(*synth.STYLES.values()))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=os.environ | dict(PYTHONPATH=str(tmp_path)),
                           capture_output=True, text=True, check=True)
@@ -214,7 +230,7 @@ def test_figures_move_only_with_the_recipes_number(windows, tmp_path):
 
 
 # Plans ---------------------------------------------------------------------------------------------------------------
-def test_a_longer_plan_keeps_what_was_trained_and_is_resumed_exactly(windows, tmp_path, monkeypatch):
+def test_a_longer_plan_keeps_what_was_trained_and_is_resumed_exactly(windows, tmp_path):
     short = train(windows, tmp_path / "run", **TINY)
     twin = shutil.copytree(short.path, tmp_path / "twin")
     longer = train(windows, short.path, resume=True, **TINY | dict(epochs=5))
@@ -222,45 +238,25 @@ def test_a_longer_plan_keeps_what_was_trained_and_is_resumed_exactly(windows, tm
     assert longer.metrics["epoch"].tolist() == [0, 1, 2, 3, 4, 5]
     pd.testing.assert_frame_equal(longer.metrics.drop(**drop).iloc[:4], short.metrics.drop(**drop), check_exact=True)
     assert longer.config["train"]["epochs"] == 5 and longer.config["plans"] == [dict(epochs=3, until_step=12)]
-    real = training.noise_of
-
-    def cut(step, *args):
-        if step == 18:
-            raise MemoryError
-        return real(step, *args)
-
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(training, "noise_of", cut)
-        train(windows, twin, resume=True, **TINY | dict(epochs=5))
+    with pytest.raises(MemoryError):
+        train(windows, twin, resume=True, on_step=at(18, power_cut), **TINY | dict(epochs=5))
     unasked = {k: v for k, v in TINY.items() if k != "epochs"}
     again = train(windows, twin, resume=True, **unasked)  # the plan of the run, not the preset's 30
     assert same(state(longer), state(again)) and again.config["plans"] == longer.config["plans"]
 
 
-def test_the_rate_is_that_of_the_longer_plan(windows, tmp_path, monkeypatch):
+def test_the_rate_is_that_of_the_longer_plan(windows, tmp_path):
     train(windows, tmp_path / "run", **TINY)
-    seen, real = [], training.learning_rate
-
-    def noted(step, steps, config):
-        seen.append((step, steps))
-        return real(step, steps, config)
-
-    monkeypatch.setattr(training, "learning_rate", noted)
-    train(windows, tmp_path / "run", resume=True, **TINY | dict(epochs=4))
-    assert seen == [(step, 16) for step in range(12, 16)]
+    seen = []
+    longer = train(windows, tmp_path / "run", resume=True, on_step=seen.append, **TINY | dict(epochs=4))
+    config = TrainConfig(**longer.config["train"])
+    assert [(step.number, step.of) for step in seen] == [(n, 16) for n in range(13, 17)]
+    assert [step.rate for step in seen] == [learning_rate(n, 16, config) for n in range(12, 16)]
 
 
-def test_a_stopped_run_takes_a_shorter_plan_but_not_one_it_has_passed(windows, tmp_path, monkeypatch):
-    real = training.noise_of
-
-    def interrupts(step, *args):
-        if step == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real(step, *args)
-
-    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
-        patch.setattr(training, "noise_of", interrupts)
-        train(windows, tmp_path / "run", **TINY | dict(epochs=9))
+def test_a_stopped_run_takes_a_shorter_plan_but_not_one_it_has_passed(windows, tmp_path):
+    with pytest.raises(Stopped) as stopped:
+        train(windows, tmp_path / "run", on_step=at(6, ctrl_c), **TINY | dict(epochs=9))
     assert (stopped.value.step, stopped.value.steps) == (6, 36)
     assert str(stopped.value) == "stopped at step 6 of 36 and saved"
     with pytest.raises(RunError, match="train.epochs: expected at least 2, which are trained, got 1"):
@@ -566,15 +562,17 @@ def test_settings_that_cannot_be_are_bad_usage(words, music, tmp_path, capsys):
     assert line.startswith("musevae: --set: ") and "expected" in line and not (tmp_path / "run").exists()
 
 
-def test_ctrl_c_tells_the_step_and_the_words_that_go_on(music, tmp_path, capsys, monkeypatch):
-    real = training.noise_of
+class Reader(io.StringIO):
+    "A screen; whoever sits before it presses Ctrl-C when the line of epoch 1 appears."
 
-    def interrupts(step, *args):
-        if step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real(step, *args)
+    def write(self, text):
+        if text.split()[:1] == ["1"]:
+            ctrl_c()
+        return super().write(text)
 
-    monkeypatch.setattr(training, "noise_of", interrupts)
+
+def test_ctrl_c_tells_the_step_and_the_words_that_go_on(music, tmp_path, capsys):
     words = ["train", music, "--out", tmp_path / "run", *QUICK, "--epochs", 4]
-    line = said(capsys, *words, code=130)
+    with contextlib.redirect_stdout(Reader()):
+        line = said(capsys, *words, code=130)
     assert line == f"musevae: stopped at step 2 of 4 and saved. To go on: musevae {' '.join(map(str, words))} --resume"

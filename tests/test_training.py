@@ -154,19 +154,23 @@ train(windows, sys.argv[1], **{options!r})
     pd.testing.assert_frame_equal(whole.metrics.drop(**drop), cut.metrics.drop(**drop), check_exact=True)
 
 
-def test_ctrl_c_saves_between_two_steps_and_says_how_to_go_on(windows, tmp_path, monkeypatch):
-    original = training.noise_of
+def at(number, action):
+    "For `train(on_step=...)`: does it after so many steps."
+    return lambda step: action() if step.number == number else None
 
-    def interrupts(step, *args):
-        if step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(step, *args)
 
-    monkeypatch.setattr(training, "noise_of", interrupts)
+def power_cut():
+    raise MemoryError
+
+
+def ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_saves_between_two_steps_and_says_how_to_go_on(windows, tmp_path):
     inherited = signal.getsignal(signal.SIGINT)  # ignored, where the tests run in the background of a shell
     with pytest.raises(KeyboardInterrupt, match="stopped at step 7 of 12 and saved"):
-        train(windows, tmp_path / "cut", **TINY)
-    monkeypatch.undo()
+        train(windows, tmp_path / "cut", on_step=at(7, ctrl_c), **TINY)
     cut = train(windows, tmp_path / "cut", resume=True, **TINY)
     assert same(state(cut), state(train(windows, tmp_path / "whole", **TINY)))
     assert signal.getsignal(signal.SIGINT) is inherited
@@ -266,20 +270,11 @@ def test_tensorboard_holds_the_metrics_and_changes_no_bit(windows, tmp_path):
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("checkpoint_epochs", [1, 3])
-def test_a_resumed_run_goes_on_in_its_log(before, checkpoint_epochs, windows, tmp_path, monkeypatch):
+def test_a_resumed_run_goes_on_in_its_log(before, checkpoint_epochs, windows, tmp_path):
     "Stopped by force after epoch 2; evaluations that no checkpoint holds are made again, and logged once."
-    original = training.noise_of
-
-    def power_cut(step, *args):
-        if step == 9:
-            raise MemoryError
-        return original(step, *args)
-
     options = {**TINY, "epochs": 4, "checkpoint_epochs": checkpoint_epochs}
-    monkeypatch.setattr(training, "noise_of", power_cut)
     with pytest.raises(MemoryError):
-        train(windows, tmp_path / "run", tensorboard=before, **options)
-    monkeypatch.undo()
+        train(windows, tmp_path / "run", tensorboard=before, on_step=at(9, power_cut), **options)
     run = train(windows, tmp_path / "run", resume=True, tensorboard=True, **options)
     assert run.metrics["epoch"].tolist() == [0, 1, 2, 3, 4]
     agree(run.path / "tensorboard", run.metrics)
@@ -398,16 +393,8 @@ def test_crops_are_other_windows_and_resume_exactly(clips, tmp_path, monkeypatch
     whole = train(clips, tmp_path / "whole", spec=spec, crops=True, **wanted)
     fixed = train(clips, tmp_path / "fixed", spec=spec, **wanted)
     assert not whole.metrics["valid_elbo"].iloc[1:].equals(fixed.metrics["valid_elbo"].iloc[1:])
-    real = training.noise_of
-
-    def cut(step, *args):
-        if step == 4:
-            raise MemoryError
-        return real(step, *args)
-
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(training, "noise_of", cut)
-        train(clips, tmp_path / "cut", spec=spec, crops=True, **wanted)
+    with pytest.raises(MemoryError):
+        train(clips, tmp_path / "cut", spec=spec, crops=True, on_step=at(4, power_cut), **wanted)
     again = train(clips, tmp_path / "cut", spec=spec, crops=True, resume=True, **wanted)
     clock = "windows_per_second"
     assert again.metrics.drop(columns=clock).equals(whole.metrics.drop(columns=clock))
