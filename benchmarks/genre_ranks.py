@@ -17,8 +17,10 @@ import pandas as pd
 from ledger import Ledger
 
 from musevae.corpus import gtzan_tracks
-from musevae.latent import encode_corpus, feature_spaces, genre_distances, unit_effects, units_of
+from musevae.geometry import genre_distances, units_of
+from musevae.latent import encode_corpus, unit_effects
 from musevae.mel import MelSpec
+from musevae.probes import feature_spaces
 from musevae.vae import ConvVAE, VAEConfig
 from musevae.windows import WindowSet
 

@@ -10,7 +10,8 @@ import warnings
 from dataclasses import asdict
 
 from .corpus import split_clips
-from .mel import MelError, WindowSet, mel_windows
+from .mel import MelError
+from .windows import WindowSet, mel_windows
 from .runs import Run, RunError, load_run, split_key
 from .store import home, key_of, write_text
 from .synth import made_corpus

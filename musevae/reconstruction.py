@@ -24,7 +24,9 @@ import torch
 
 from .corpus import read_audio
 from .elbo import elbo
-from .latent import LatentPCA, Latents, encode_corpus, plot_pca, probe, unit_effects, units_of
+from .geometry import units_of
+from .latent import LatentPCA, Latents, encode_corpus, plot_pca, unit_effects
+from .probes import probe
 from .windows import WindowSet
 from .store import key_of, write_all
 from .vae import ColouredGaussian, PCABaseline, SeparableTransform

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .mel import mel_windows
+from .windows import mel_windows
 from .store import folder, key_of, write_json
 from .vae import ConvVAE
 

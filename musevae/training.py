@@ -30,7 +30,8 @@ from . import moved
 from .annealing import SCHEDULES, schedule
 from .corpus import load_corpus, split_clips
 from .elbo import ELBO, calibrated_scale, elbo
-from .mel import MelSpec, WindowSet, mel_clips, mel_windows
+from .mel import MelSpec
+from .windows import WindowSet, mel_clips, mel_windows
 from .runs import Run, load_run, prepare, read_config, split_key, vacant  # noqa: F401
 from .store import locked, write_json, write_text, writing
 from .vae import ConvVAE, VAEConfig

@@ -16,8 +16,9 @@ def run(tmp_path_factory):
     """Six clips of two genres under an untrained model."""
     import soundfile as sf
 
-    from musevae.mel import MelSpec, WindowSet
+    from musevae.mel import MelSpec
     from musevae.vae import ConvVAE, VAEConfig
+    from musevae.windows import WindowSet
 
     folder, spec, rng = tmp_path_factory.mktemp("map"), MelSpec(seconds=0.5, n_mels=24), np.random.default_rng(0)
     x, rows = [], []

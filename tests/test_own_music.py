@@ -359,7 +359,7 @@ def test_only_clips_of_known_genre_are_probed(way, capsys):
     genre = [None if i % 3 == 2 else ("low", "high")[i >= 10] for i in range(20)]
     pd.DataFrame(dict(track=names, genre=genre)).to_csv(root / "partly" / "corpus.csv", index=False)
     assert main(["train", root / "partly", "--out", root / "half", "--preset", "linear", "--latent-dim", "4"]) == 0
-    from musevae.latent import probe
+    from musevae.probes import probe
     from musevae.training import load_run
 
     asked = []

@@ -23,7 +23,7 @@ import musevae
 from musevae import demo, synth, training
 from musevae.cli import main
 from musevae.demo import demo_key
-from musevae.mel import MelSpec, WindowSet
+from musevae.mel import MelSpec
 from musevae.runs import FORMAT, RunError, differences, load_run, split_key
 from musevae.store import InUseError
 from musevae.training import (
@@ -39,12 +39,14 @@ from musevae.training import (
     train,
 )
 from musevae.vae import ConvVAE, VAEConfig
+from musevae.windows import WindowSet
 
 SMALL = dict(n_mels=16, seconds=0.7)
 TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8, batch_size=8, epochs=3, progress=False)
 MAKE = f"""
 import numpy as np, pandas as pd
-from musevae.mel import MelSpec, WindowSet
+from musevae.mel import MelSpec
+from musevae.windows import WindowSet
 rng = np.random.default_rng(0)
 n, spec = 40, MelSpec(**{SMALL!r})
 x = rng.random((n, *spec.shape)).cumsum(2)

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from musevae import training
 from musevae.corpus import load_corpus
 from musevae.elbo import elbo
-from musevae.mel import MelSpec, WindowSet
+from musevae.mel import MelSpec
 from musevae.training import (
     PRESETS,
     TrainConfig,
@@ -36,13 +36,15 @@ from musevae.training import (
     train,
 )
 from musevae.vae import ConvVAE, VAEConfig
+from musevae.windows import WindowSet
 
 SMALL = dict(n_mels=16, seconds=0.7)
 TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8, batch_size=8, epochs=3, progress=False)
 
 MAKE = f"""
 import numpy as np, pandas as pd
-from musevae.mel import MelSpec, WindowSet
+from musevae.mel import MelSpec
+from musevae.windows import WindowSet
 rng = np.random.default_rng(0)
 n, spec = 40, MelSpec(**{SMALL!r})
 x = rng.random((n, *spec.shape)).cumsum(2)

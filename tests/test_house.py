@@ -1,0 +1,127 @@
+"""The house's plan: which module may import which, as a table; data flows down it, and nothing climbs.
+
+A line is a module and what it may import besides `musevae` itself; `late` are imports inside functions, which save start-up
+time or keep a heavy part out of a light module. Whoever wants an arrow that is not here adds it here first, in sight.
+"""
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import musevae
+
+PACKAGE = Path(musevae.__file__).parent
+# module: (imports, late imports), from the ground up
+PLAN = {
+    "store": ("", ""),
+    "mel.filterbank": ("", ""),
+    "mel.compiled": ("mel.filterbank", ""),
+    "mel": ("mel.compiled mel.filterbank", ""),
+    "corpus.files": ("", ""),
+    "corpus.gtzan": ("corpus.files", ""),
+    "corpus.split": ("corpus.files", ""),
+    "corpus": ("corpus.files corpus.gtzan corpus.split store", ""),
+    "files": ("", ""),
+    "synth.score": ("", ""),
+    "synth.sound": ("synth.score", ""),
+    "synth.desk": ("synth.score synth.sound", ""),
+    "synth": ("corpus.files store synth.desk synth.score synth.sound", ""),
+    "windows": ("corpus.files mel store", ""),
+    "networks": ("", ""),
+    "elbo": ("", ""),
+    "annealing": ("", ""),
+    "vae": ("mel networks store", ""),
+    "runs": ("store vae windows", ""),
+    "training": ("annealing corpus elbo mel runs store vae windows", ""),
+    "demo": ("corpus mel runs store synth training windows", ""),
+    "geometry": ("", ""),
+    "probes": ("geometry", ""),
+    "latent": ("corpus geometry probes", ""),
+    "vocoder": ("mel", ""),
+    "reconstruction": ("corpus elbo geometry latent probes store vae windows", "vocoder"),
+    "widgets": ("", "corpus"),
+    "map": ("corpus latent store vocoder widgets", ""),
+    "cli": ("store", "corpus map mel reconstruction runs synth training vocoder widgets windows"),
+}
+
+HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
+
+
+def modules():
+    "Name → file of every module that is exported from a notebook."
+    files = {p for p in PACKAGE.rglob("*.py") if p.name not in ("_modidx.py", "__main__.py") and p.parent != PACKAGE or
+             p.parent == PACKAGE and p.name not in ("_modidx.py", "__main__.py", "__init__.py")}
+    return {".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): p for p in sorted(files)}
+
+
+def imports_of(source, name, is_package=False):
+    "What a module imports: two sets of top-level and late (inside functions), each of dotted names; ours begin with `musevae`."
+    top, late = set(), set()
+
+    def walk(node, inside):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                (late if inside else top).update(a.name for a in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                base = ["musevae", *name.split(".")]
+                base = base[: len(base) - child.level + is_package] if child.level else []
+                module = ".".join([*base, *(child.module or "").split(".")]).strip(".")
+                for alias in child.names:
+                    whole = f"{module}.{alias.name}"
+                    (late if inside else top).add(whole if whole.removeprefix("musevae.") in known else module)
+            walk(child, inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+
+    known = set(modules())
+    walk(ast.parse(source), False)
+    return top, late - top
+
+
+def ours(names, name):
+    return {n.removeprefix("musevae.") for n in names if n.startswith("musevae.")} - {name}
+
+
+ARROWS = {name: imports_of(path.read_text(encoding="utf-8"), name, path.name == "__init__.py") for name, path in modules().items()}
+
+
+@pytest.mark.parametrize("name", ARROWS)
+def test_a_module_imports_what_the_plan_allows(name):
+    assert name in PLAN, f"{name} is not in the plan: say what it may import"
+    allowed, allowed_late = (set(words.split()) for words in PLAN[name])
+    top, late = (ours(names, name) for names in ARROWS[name])
+    assert top <= allowed, f"{name} imports {sorted(top - allowed)} against the plan"
+    assert late <= allowed | allowed_late, f"{name} imports {sorted(late - allowed - allowed_late)} late, against the plan"
+
+
+def test_the_plan_is_the_house():
+    "No line for a room that is gone, no permission that nobody uses."
+    assert set(PLAN) == set(ARROWS)
+    for name, (allowed, allowed_late) in PLAN.items():
+        top, late = (ours(names, name) for names in ARROWS[name])
+        assert set(allowed.split()) <= top and set(allowed_late.split()) <= late, name
+
+
+def test_no_arrow_climbs():
+    "Read downwards, every module imports only from lines above its own; so there is no circle."
+    order = list(PLAN)
+    for name, (allowed, late) in PLAN.items():
+        for other in (allowed + " " + late).split():
+            assert order.index(other) < order.index(name), f"{name} imports {other}, which stands below it"
+
+
+@pytest.mark.parametrize("name", ["mel", "mel.filterbank", "mel.compiled", "elbo", "annealing", "vae", "networks"])
+def test_the_ground_floor_knows_no_player_figure_or_table(name):
+    top, _ = ARROWS[name]
+    assert not {n.split(".")[0] for n in top} & HEAVY
+
+
+def test_an_arrow_against_the_plan_is_seen():
+    top, late = imports_of("from .widgets import Player\ndef f():\n    from musevae.synth import render", "elbo")
+    assert ours(top, "elbo") == {"widgets"} and ours(late, "elbo") == {"synth"}
+    inside, _ = imports_of("from . import media\nfrom ..mel import MelSpec", "widgets", is_package=True)
+    assert ours(inside, "widgets") >= {"mel"}
+
+
+def test_every_module_can_be_imported_alone():
+    for name in ARROWS:
+        import_module(f"musevae.{name}")
