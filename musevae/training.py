@@ -647,6 +647,9 @@ def _crops(corpus, windows, seed, progress):
     "`crops(rows, step)` for `fit`: a window at a random place of the clip of each row, a function of seed, step and rows."
     clips = mel_clips(corpus[corpus["track"].isin(windows.table["track"])], windows.spec, progress=progress)
     clip_of = pd.Index(clips.table["track"]).get_indexer(windows.table["track"])
+    if (clip_of < 0).any():
+        gone = windows.table["track"][clip_of < 0].iloc[0]
+        raise ValueError(f"data: expected every clip that gave windows to be read again for crops, but {gone} is gone")
     return lambda rows, step: clips.crops(clip_of[rows.numpy()], seed=[seed, step, int(rows[0])])[0]
 
 # %% ../nbs/07_training.ipynb #bbecb30e
@@ -690,7 +693,8 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
         if accelerator.is_main_process:
             asked = isinstance(preset, Preset) or any(changes.get(name) for name in ("epochs", "train.epochs"))
             prepare(out, about, resume=resume, replan=asked, step=_steps_done(out / "checkpoint.safetensors"))
-            write_text(out / "corpus.csv", corpus.to_csv(index=False))
+            used = corpus[corpus["track"].isin(windows.table["track"])]  # a clip that could not be read is none of this run's
+            write_text(out / "corpus.csv", used.to_csv(index=False))
         accelerator.wait_for_everyone()
         plan = replace(chosen.train, epochs=read_config(out)["train"]["epochs"])
         x, x_valid = (torch.from_numpy(parts[n].x[:]).unsqueeze(1) for n in ("train", "valid"))

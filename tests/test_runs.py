@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 import musevae
 from musevae import demo, synth, training
 from musevae.cli import main
+from musevae.corpus import load_corpus, split_clips
 from musevae.demo import demo_key
 from musevae.mel import MelSpec
 from musevae.runs import FORMAT, RunError, differences, load_run, split_key
@@ -578,3 +579,17 @@ def test_ctrl_c_tells_the_step_and_the_words_that_go_on(music, tmp_path, capsys)
     with contextlib.redirect_stdout(Reader()):
         line = said(capsys, *words, code=130)
     assert line == f"musevae: stopped at step 2 of 4 and saved. To go on: musevae {' '.join(map(str, words))} --resume"
+
+
+def test_a_clip_that_could_not_be_read_is_none_of_the_run_s(music, tmp_path):
+    "A file that is away while a run is trained does not count as trained on when it is back."
+    corpus = split_clips(load_corpus(music, on_fault="ignore"), seed=0)
+    lost = Path(corpus.query("split == 'train'").path.iloc[0])
+    lost.rename(tmp_path / "away")
+    try:
+        with pytest.warns(UserWarning, match=lost.name):
+            run = train(corpus, tmp_path / "run", **TINY | dict(epochs=1))
+    finally:
+        (tmp_path / "away").rename(lost)
+    assert len(run.corpus) == len(corpus) - 1 and str(lost) not in set(run.corpus.path)
+    assert set(run.windows("train").table.path) == set(run.corpus.query("split == 'train'").path)
