@@ -20,8 +20,8 @@ _HOMES = {
     "musevae.widgets": ("Player", "LatentMap", "Compare", "Morph"),
 }
 _NAMES = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("annealing", "cli", "corpus", "demo", "elbo", "latent", "mel", "reconstruction", "runs", "store", "synth", "training",
-            "vae", "vocoder", "widgets")
+_MODULES = ("annealing", "cli", "corpus", "demo", "elbo", "geometry", "latent", "map", "mel", "probes", "reconstruction", "runs",
+            "store", "synth", "training", "vae", "vocoder", "widgets")
 __all__ = ["__version__", *_NAMES]
 
 

@@ -112,7 +112,7 @@ class Cyclical(Linear):
         "β at `step` ≥ 0; after the last cycle `end` is held."
         _require(_number(step, 0), "step", "a finite number ≥ 0", step)
         place = step * self.cycles / self.steps
-        s = 1.0 if place >= self.cycles else min(place % 1.0 / self.ramp, 1.0)
+        s = 1.0 if step >= self.steps else min(place % 1.0 / self.ramp, 1.0)
         return float((1 - s) * self.start + s * self.end)
 
 # %% ../nbs/06_annealing.ipynb #c9fdaadc

@@ -504,7 +504,7 @@ def map_(
     path = _run_folder(run)
     if out.is_dir():
         raise ValueError(f"{out}: expected a file to write, got a folder")
-    from musevae.latent import map_html
+    from musevae.map import map_html
     from musevae.training import load_run
 
     run = load_run(path)

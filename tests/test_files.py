@@ -72,7 +72,8 @@ def test_a_start_in_other_formats(tmp_path, name, options):
     rate = 48000 if name.endswith("opus") else 8000
     sf.write(tmp_path / name, swelling(rate), rate, **options)
     y, _ = whole(tmp_path / name)
-    assert [kind for kind, _ in look(tmp_path / name)["findings"]] == ["8 bit"] * (name == "ulaw.wav")
+    kinds = {kind for kind, _ in look(tmp_path / name)["findings"]}
+    assert kinds == {*["8 bit"] * (name == "ulaw.wav"), *["sample rate"] * (rate < 22050)}
     for start in (3, 20.1):
         part = read_audio(tmp_path / name, sample_rate=rate, start=start, seconds=1)
         assert np.array_equal(part, y[round(start * rate) :][:rate])
@@ -175,7 +176,8 @@ def test_a_stream_without_a_length_is_not_cut(tmp_path):
     data = bytearray((tmp_path / "a.flac").read_bytes())
     data[21], data[22:26] = data[21] & 0xF0, bytes(4)  # STREAMINFO: number of samples unknown
     (tmp_path / "a.flac").write_bytes(data)
-    assert look(tmp_path / "a.flac")["findings"] == [] and look(tmp_path / "a.flac")["frames"] == 26 * 8000
+    found = look(tmp_path / "a.flac")
+    assert [kind for kind, _ in found["findings"]] == ["sample rate"] and found["frames"] == 26 * 8000
 
 
 def test_names_are_one_line():
