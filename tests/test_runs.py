@@ -581,8 +581,9 @@ def test_ctrl_c_tells_the_step_and_the_words_that_go_on(music, tmp_path, capsys)
     assert line == f"musevae: stopped at step 2 of 4 and saved. To go on: musevae {' '.join(map(str, words))} --resume"
 
 
-def test_a_clip_that_could_not_be_read_is_none_of_the_run_s(music, tmp_path):
+def test_a_clip_that_could_not_be_read_is_none_of_the_run_s(music, tmp_path, monkeypatch):
     "A file that is away while a run is trained does not count as trained on when it is back."
+    monkeypatch.setenv("MUSEVAE_HOME", str(tmp_path / "home"))  # no cache that has it from before
     corpus = split_clips(load_corpus(music, on_fault="ignore"), seed=0)
     lost = Path(corpus.query("split == 'train'").path.iloc[0])
     lost.rename(tmp_path / "away")
