@@ -13,7 +13,8 @@ os.environ.setdefault("MUSEVAE_HOME", str(ROOT / "_data"))  # as the Makefile ha
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
 ]
 MEASURED = pytest.StashKey[list]()
