@@ -32,9 +32,11 @@ PLAN = {
     "elbo": ("", ""),
     "annealing": ("", ""),
     "vae": ("mel networks store", ""),
-    "runs": ("store vae windows", ""),
-    "training": ("annealing corpus elbo mel runs store vae windows", ""),
-    "demo": ("corpus mel runs store synth training windows", ""),
+    "training": ("annealing elbo vae", ""),
+    "presets": ("mel training vae", ""),
+    "fitting": ("store training", ""),
+    "runs": ("corpus fitting presets store vae windows", ""),
+    "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),
     "probes": ("geometry", ""),
     "latent": ("corpus geometry probes", ""),
@@ -42,7 +44,7 @@ PLAN = {
     "reconstruction": ("corpus elbo geometry latent probes store vae windows", "vocoder"),
     "widgets": ("", "corpus"),
     "map": ("corpus latent store vocoder widgets", ""),
-    "cli": ("store", "corpus map mel reconstruction runs synth training vocoder widgets windows"),
+    "cli": ("store", "corpus fitting map mel presets reconstruction runs synth vocoder widgets windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
