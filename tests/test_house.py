@@ -35,9 +35,11 @@ PLAN = {
     "vae.networks": ("", ""),
     "vae.export": ("store", ""),
     "vae": ("mel store vae.export vae.linear vae.networks", ""),
-    "runs": ("store vae windows", ""),
-    "training": ("annealing corpus elbo mel runs store vae windows", ""),
-    "demo": ("corpus mel runs store synth training windows", ""),
+    "training": ("annealing elbo vae", ""),
+    "presets": ("mel training vae", ""),
+    "fitting": ("store training", ""),
+    "runs": ("corpus fitting presets store vae windows", ""),
+    "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),
     "probes": ("geometry", ""),
     "latent": ("corpus geometry probes", ""),
@@ -45,7 +47,7 @@ PLAN = {
     "reconstruction": ("corpus elbo geometry latent probes store vae windows", "vocoder"),
     "widgets": ("", "corpus"),
     "map": ("corpus latent store vocoder widgets", ""),
-    "cli": ("store", "corpus map mel reconstruction runs synth training vocoder widgets windows"),
+    "cli": ("store", "corpus fitting map mel presets reconstruction runs synth vocoder widgets windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
