@@ -295,6 +295,13 @@ def test_show_doc_indexes_a_symbol_only_in_its_own_chapter():
         level.__module__ = module
 
 
+@pytest.mark.parametrize("name, module", [("MelSpec", "mel"), ("load_corpus", "corpus"), ("split_clips", "corpus.split")])
+def test_show_doc_finds_the_home_of_a_name_in_a_package(name, module):
+    there = getattr(importlib.import_module(f"musevae.{module}"), name)
+    mine = type(name, (), {"__module__": "__main__", "__doc__": there.__doc__})
+    assert show_doc.home(mine, name) == f"musevae.{module}"
+
+
 @pytest.mark.parametrize("module", ["training", "cli"])  # both export a `train`
 def test_show_doc_tells_two_symbols_of_one_name_apart(module):
     there = importlib.import_module(f"musevae.{module}").train

@@ -42,7 +42,8 @@ PLAN = {
     "reconstruction": ("corpus elbo geometry latent probes store vae windows", "vocoder"),
     "widgets": ("", "corpus"),
     "map": ("corpus latent store vocoder widgets", ""),
-    "cli": ("store", "corpus map mel reconstruction runs synth training vocoder widgets windows"),
+    "cli.screen": ("store", ""),
+    "cli": ("cli.screen store", "corpus map mel reconstruction runs synth training vocoder widgets windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
