@@ -25,6 +25,7 @@ def load(name):
 
 reader = load("nbdev_book")
 show_doc = load("show_doc")
+contents = load("contents")
 
 
 def notebook(*sources, outputs=None):
@@ -341,6 +342,50 @@ def test_every_chapter_is_in_the_contents():
     there = [p.relative_to(ROOT).with_suffix("").as_posix()
              for p in (ROOT / "nbs").iterdir() if p.suffix in (".ipynb", ".md") and not p.name.startswith("_")]
     assert sorted(listed) == sorted(there)
+
+
+@pytest.mark.parametrize("path", contents.lists(), ids=str)
+def test_lists_of_chapters_are_those_of_the_contents(path):
+    assert (ROOT / path).read_text(encoding="utf-8") == contents.lists()[path], "run `make prepare`"
+
+
+def route():
+    "The rows of the landing page's table of chapters, and all of its prose."
+    cells = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return [row for row in prose.split("\n") if row.startswith("| [](")], prose
+
+
+@pytest.mark.parametrize("page", [p for p in contents.chapters() if p.module], ids=lambda p: p.module)
+def test_the_landing_page_names_every_chapter_and_its_module(page):
+    rows, _ = route()
+    here = [row for row in rows if f"[]({Path(page.file).name}.ipynb)" in row]
+    assert len(here) == 1, f"{page.file}: expected one row of the route, got {len(here)}"
+    assert f"`{page.module}`" in here[0]
+
+
+def test_the_landing_page_says_which_chapter_is_not_there():
+    there = {int(p.number) for p in contents.chapters() if p.number.isdigit()}
+    missing = set(range(1, max(there))) - there
+    assert {int(n) for n in re.findall(r"no chapter (\d+) yet", route()[1])} == missing
+
+
+def test_a_chapter_that_is_not_named_is_seen(tmp_path):
+    for path in [Path("_toc.yml"), *contents.lists()]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        text = (ROOT / path).read_text(encoding="utf-8")
+        text = text.replace("file: nbs/05_elbo", "file: nbs/05_elbo\n      - file: nbs/08_new")
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    (tmp_path / "nbs").mkdir(exist_ok=True)
+    for page in (ROOT / "nbs").iterdir():
+        if page.suffix in (".ipynb", ".md"):
+            (tmp_path / "nbs" / page.name).symlink_to(page)
+    (tmp_path / "nbs" / "08_new.ipynb").write_text(notebook("#| default_exp wing.new").replace(
+        '"cells": [', '"cells": [{"cell_type": "markdown", "metadata": {}, "source": "# New: what, how?"},', 1))
+    fresh = contents.lists(tmp_path)
+    assert all(fresh[path] != (tmp_path / path).read_text(encoding="utf-8") for path in fresh)
+    form = yaml.safe_load(fresh[contents.FORMS / "chapter.yml"])
+    assert "8 New: what, how?" in form["body"][0]["attributes"]["options"]
 
 
 def test_the_lock_holds_every_requirement_and_no_machine():
