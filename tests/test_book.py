@@ -388,6 +388,13 @@ def test_a_chapter_that_is_not_named_is_seen(tmp_path):
     assert "8 New: what, how?" in form["body"][0]["attributes"]["options"]
 
 
+def test_what_is_cited_is_in_the_references_and_the_other_way_round():
+    known = set(re.findall(r"(?m)^@\w+\{([^,]+),", (ROOT / "nbs" / "references.bib").read_text(encoding="utf-8")))
+    pages = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "nbs").iterdir() if p.suffix in (".ipynb", ".md"))
+    cited = {key.strip() for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", pages) for key in keys.split(",")}
+    assert cited == known, f"not cited: {sorted(known - cited)}; unknown: {sorted(cited - known)}"
+
+
 def test_the_lock_holds_every_requirement_and_no_machine():
     lock = (ROOT / "constraints.txt").read_text()
     pins = dict(re.findall(r"(?m)^([\w.-]+)==(\S+)$", lock))
