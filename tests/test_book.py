@@ -295,7 +295,7 @@ def test_show_doc_indexes_a_symbol_only_in_its_own_chapter():
         level.__module__ = module
 
 
-@pytest.mark.parametrize("module", ["training", "cli"])  # both export a `train`
+@pytest.mark.parametrize("module", ["runs", "cli"])  # both export a `train`
 def test_show_doc_tells_two_symbols_of_one_name_apart(module):
     there = importlib.import_module(f"musevae.{module}").train
 
