@@ -18,27 +18,16 @@ from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from musevae.corpus.files import (
-    AUDIO,
-    FAULTS,
-    GENRES,
-    CorpusError,
-    Found,
-    examine,
-    find_files,
-    label_files,
-    printable,
-    read_audio,
-    read_tags,
-    several,
-)
+from .audio import read_audio, read_tags
+from .files import AUDIO, FAULTS, GENRES, CorpusError, Found, find_files, label_files, printable, several
 from .gtzan import GTZAN_NOTES, add_facts, completeness, find_strangers, gtzan_tracks
 from .gtzan import gtzan_help as gtzan_help
 from .split import ARTIST as ARTIST
 from .split import leakage_ladder as leakage_ladder
 from .split import split_clips as split_clips
+from .verdict import MEASURED, examine
 from ..store import home as home
 
 # %% ../../nbs/01_corpus.ipynb #a5d2af45
@@ -46,7 +35,7 @@ _all_ = ["FAULTS", "GENRES", "CorpusError", "read_audio", "GTZAN_NOTES", "gtzan_
          "leakage_ladder", "split_clips", "home"]
 
 # %% ../../nbs/01_corpus.ipynb #bbda4304
-COLUMNS = ("track", "genre", "path", "artist", "split", "duration", "sample_rate", "channels", "sha256")
+COLUMNS = ("track", "genre", "path", "artist", "split", *MEASURED)
 
 # %% ../../nbs/01_corpus.ipynb #d811faa1
 def _short(path: str, root: str) -> str:

@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
-from ..corpus.files import examine
+from ..corpus.verdict import MEASURED, examine
 from ..store import folder, home, key_of, write_json, write_text, writing
 from .desk import make_take
 from .sound import SAMPLE_RATE
@@ -65,7 +65,7 @@ def _render_clip(out, style, genre, clip, seed, seconds):
     file = examine(dict(path=str(path), track=track, genre=genre))  # as a scan measures it
     if "sha256" not in file:
         raise ValueError(f"{path}: expected a clip, got: {file['findings'][0][1]}; delete it, and it is rendered again")
-    measured = {name: file[name] for name in ("duration", "sample_rate", "channels", "sha256")}
+    measured = {name: file[name] for name in MEASURED}
     return dict(track=track, genre=genre, path=f"{genre}/{track}.wav", artist=pd.NA, split=pd.NA) | measured | truth(take)
 
 # %% ../../nbs/02_synth.ipynb #6a786537
