@@ -262,8 +262,8 @@ def test_the_old_address_serves_what_stood_there_and_tells_the_new_one():
 
 def test_the_workshops_of_the_corpus_do_not_know_its_front_room():
     code = ("import sys, types; front = types.ModuleType('musevae.corpus'); front.__path__ = [sys.argv[1]]; "
-            "sys.modules['musevae.corpus'] = front; import musevae.corpus.gtzan, musevae.corpus.split, musevae.corpus.verdict; "
+            "sys.modules['musevae.corpus'] = front; import musevae.corpus.gtzan, musevae.corpus.split, musevae.corpus.sources; "
             "print(sorted(n for n in sys.modules if n.startswith('musevae.')))")
     done = subprocess.run([sys.executable, "-c", code, Path(files.__file__).parent], capture_output=True, text=True, check=True)
-    rooms = ("audio", "files", "gtzan", "split", "verdict")
+    rooms = ("audio", "files", "gtzan", "sources", "split", "verdict")
     assert done.stdout.strip() == str(["musevae.corpus", *(f"musevae.corpus.{room}" for room in rooms)])

@@ -48,9 +48,10 @@ GENERATOR = 1  # of the samples: raise it with every change to score, sound or d
 # %% ../../nbs/02_synth.ipynb #f1dd7203
 def generator_key(
     *styles: Genre,
+    number: int = GENERATOR,  # of the generator
 ) -> str:
     "Sixteen digits that name what makes the samples: the generator's number and these tables."
-    return key_of("musevae generator", GENERATOR, [asdict(style) for style in styles])
+    return key_of("musevae generator", number, [asdict(style) for style in styles])
 
 # %% ../../nbs/02_synth.ipynb #e0f57d26
 def _render_clip(out, style, genre, clip, seed, seconds):
@@ -145,13 +146,15 @@ def made_corpus(
     seed: int = 0,
     workers: int | None = None,
     progress: bool = True,
+    styles: dict | None = None,  # another style table; None: `STYLES`
 ) -> pd.DataFrame:  # the corpus table, with the ground truth
     "The corpus of this book: rendered under `musevae.corpus.home()` on first use, loaded at once afterwards."
-    out = home() / f"made-{generator_key(*STYLES.values())}-{seed}"
-    wanted = {f"{g}.{n:05d}" for g in STYLES for n in range(clips)}
+    styles = STYLES if styles is None else styles
+    out = home() / f"made-{generator_key(*styles.values())}-{seed}"
+    wanted = {f"{g}.{n:05d}" for g in styles for n in range(clips)}
     if (out / "corpus.csv").exists():
         table = _load(out)
         table = table[table.track.isin(wanted)].reset_index(drop=True)
         if len(table) == len(wanted) and all(map(os.path.exists, table.path)):
             return table
-    return render(out, clips=clips, seed=seed, workers=workers, progress=progress)
+    return render(out, clips=clips, seed=seed, workers=workers, progress=progress, styles=styles)
