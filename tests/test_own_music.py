@@ -16,7 +16,8 @@ from test_corpus import check, noise, write
 from musevae import corpus as module
 from musevae.cli import main
 from musevae.corpus import CorpusError, check_outside, check_vacant, load_corpus, scan, split_clips
-from musevae.corpus.files import find_files, read_tags
+from musevae.corpus.audio import read_tags
+from musevae.corpus.files import find_files
 
 SECONDS = 6
 
