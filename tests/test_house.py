@@ -40,7 +40,10 @@ PLAN = {
     "latent": ("corpus geometry probes", ""),
     "vocoder": ("mel", ""),
     "reconstruction": ("corpus elbo geometry latent probes store vae windows", "vocoder"),
-    "widgets": ("", "corpus"),
+    "widgets.media": ("", ""),
+    "widgets.page": ("", ""),
+    "widgets.scatter": ("widgets.media widgets.page", "corpus"),
+    "widgets": ("widgets.media widgets.page widgets.scatter", ""),
     "map": ("corpus latent store vocoder widgets", ""),
     "cli": ("store", "corpus map mel reconstruction runs synth training vocoder widgets windows"),
 }
