@@ -292,7 +292,9 @@ def plot_calibration(z: torch.Tensor, spec: MelSpec, *, likelihood: str = "gauss
     return fig
 
 # %% ../nbs/10_reconstruction.ipynb #0fd15a30
-_GENERATION = ("interpolate", "sample", "with_noise")
-_REPORT = ("Judged", "evaluate", "evaluation_folder", "one_pass", "png_bytes", "save_evaluation", "wav_bytes")
-_HOMES = dict.fromkeys(_GENERATION, "musevae.generation") | dict.fromkeys(_REPORT, "musevae.report")
-__getattr__ = moved("musevae.reconstruction", _HOMES)
+_HOMES = {
+    "musevae.generation": ("interpolate", "sample", "with_noise"),
+    "musevae.report": ("Judged", "evaluate", "evaluation_folder", "one_pass", "save_evaluation"),
+    "musevae.widgets.media": ("png_bytes", "wav_bytes"),
+}
+__getattr__ = moved("musevae.reconstruction", {name: home for home, names in _HOMES.items() for name in names})

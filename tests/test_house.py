@@ -51,16 +51,16 @@ PLAN = {
     "latent": ("corpus geometry probes", ""),
     "vocoder.phase": ("", ""),
     "vocoder": ("mel vocoder.phase", ""),
+    "widgets.media": ("", ""),
     "reconstruction": ("mel vae windows", ""),
     "generation": ("latent vae", ""),
-    "report": ("corpus elbo geometry latent probes reconstruction store vocoder windows", ""),
-    "widgets.media": ("", ""),
+    "report": ("corpus elbo geometry latent probes reconstruction store vocoder widgets.media windows", ""),
     "widgets.page": ("", ""),
     "widgets.scatter": ("widgets.media widgets.page", "corpus"),
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
     "map": ("corpus latent store vocoder widgets", ""),
     "cli.screen": ("store", ""),
-    "cli": ("cli.screen store", "corpus fitting map mel presets reconstruction runs synth vocoder widgets windows"),
+    "cli": ("cli.screen store", "corpus fitting generation map mel presets reconstruction report runs synth vocoder widgets.media windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}

@@ -19,9 +19,10 @@ from musevae import cli, reconstruction, report
 from musevae.generation import sample
 from musevae.latent import encode_corpus
 from musevae.mel import MelSpec
-from musevae.report import evaluate, evaluation_folder, one_pass, save_evaluation, wav_bytes
+from musevae.report import evaluate, evaluation_folder, one_pass, save_evaluation
 from musevae.runs import Run
 from musevae.vae import ColouredGaussian, ConvVAE, SeparableTransform, VAEConfig
+from musevae.widgets.media import wav_bytes
 from musevae.windows import WindowSet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,11 +114,11 @@ def test_the_gaussian_without_a_latent(run):
 @pytest.fixture
 def said(run, monkeypatch, capsys):
     "`said(windows, *options)`: what `musevae evaluate` prints about a run and windows that are at hand."
-    from musevae import training
+    from musevae import runs
 
     def say(windows, *options):
         monkeypatch.setattr(cli, "_run_folder", lambda path: path)
-        monkeypatch.setattr(training, "load_run", lambda path: run)
+        monkeypatch.setattr(runs, "load_run", lambda path: run)
         monkeypatch.setattr(cli, "_windows", lambda *_: windows)
         capsys.readouterr()
         assert cli.main(["evaluate", "RUN", "MUSIC", *map(str, options)]) == 0
@@ -215,7 +216,7 @@ def test_json_draws_and_writes_nothing(run, said, monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise AssertionError("written, though only figures were asked for")
 
-    monkeypatch.setattr(reconstruction, "save_evaluation", refuse)
+    monkeypatch.setattr(report, "save_evaluation", refuse)
     assert json.loads(said(run.windows(), "--json"))["data"]["path"] == "MUSIC"
     assert not run.path.exists()
 
