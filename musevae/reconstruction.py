@@ -10,7 +10,7 @@ __all__ = ['Errors', 'errors', 'speckle_floor', 'digests', 'held_out', 'passes',
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,10 @@ from .mel import MelSpec
 from .vae import ColouredGaussian, PCABaseline, SeparableTransform
 from .windows import WindowSet
 
-if TYPE_CHECKING:  # drawn with, never needed to judge
+if TYPE_CHECKING:  # named, never needed to judge
     from matplotlib.figure import Figure
+
+    from musevae.runs import Run
 
 # %% ../nbs/10_reconstruction.ipynb #cdd828d3
 class Errors(NamedTuple):
@@ -73,7 +75,8 @@ def speckle_floor(spec: MelSpec, *, seconds: float = 120.0, seed: int = 0) -> np
         seconds: of white noise listened to.
         seed: of that noise.
     """
-    n, edge = max(1, round(seconds / spec.seconds)), -(-spec.n_fft // (2 * spec.hop))
+    n = max(1, round(seconds / spec.seconds))
+    edge = -(-spec.n_fft // (2 * spec.hop))  # frames at either end that reach beyond the window, into silence
     y = torch.randn(n, spec.samples, generator=torch.Generator().manual_seed(seed))
     level = 10 * spec.mel_power(y)[:, 0, :, edge : spec.frames - edge].double().log10()
     return level.transpose(0, 1).flatten(1).std(1).numpy()
@@ -84,7 +87,7 @@ def digests(windows: WindowSet) -> list[bytes]:
     return [hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=16).digest() for x in windows.x]
 
 # %% ../nbs/10_reconstruction.ipynb #55b78919
-def held_out(run: Any, windows: WindowSet | None = None, *, own: WindowSet | None = None) -> tuple[WindowSet, str]:
+def held_out(run: "Run", windows: WindowSet | None = None, *, own: WindowSet | None = None) -> tuple[WindowSet, str]:
     """The windows that may judge a run, and the name of what they are.
 
     Of the run's own, split "test", or "valid" if there is none. Of others, compared by the exact content of their

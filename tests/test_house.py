@@ -52,7 +52,7 @@ PLAN = {
     "vocoder.phase": ("", ""),
     "vocoder": ("mel vocoder.phase", ""),
     "widgets.media": ("", ""),
-    "reconstruction": ("mel vae windows", ""),
+    "reconstruction": ("mel runs vae windows", ""),
     "generation": ("latent vae", ""),
     "report": ("corpus elbo geometry latent probes reconstruction store vocoder widgets.media windows", ""),
     "widgets.page": ("", ""),
@@ -60,7 +60,8 @@ PLAN = {
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
     "map": ("corpus latent store vocoder widgets", ""),
     "cli.screen": ("store", ""),
-    "cli": ("cli.screen store", "corpus fitting generation map mel presets reconstruction report runs synth vocoder widgets.media windows"),
+    "cli": ("cli.screen store",
+            "corpus fitting generation map mel presets reconstruction report runs synth vocoder widgets.media windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
