@@ -112,11 +112,11 @@ def test_the_gaussian_without_a_latent(run):
 @pytest.fixture
 def said(run, monkeypatch, capsys):
     "`said(windows, *options)`: what `musevae evaluate` prints about a run and windows that are at hand."
-    from musevae import training
+    from musevae import runs
 
     def say(windows, *options):
         monkeypatch.setattr(cli, "_run_folder", lambda path: path)
-        monkeypatch.setattr(training, "load_run", lambda path: run)
+        monkeypatch.setattr(runs, "load_run", lambda path: run)
         monkeypatch.setattr(cli, "_windows", lambda *_: windows)
         capsys.readouterr()
         assert cli.main(["evaluate", "RUN", "MUSIC", *map(str, options)]) == 0
