@@ -283,7 +283,7 @@ def test_onnx_says_what_the_model_says(preset, tmp_path):
 
 
 def test_onnx_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("musevae.vae.find_spec", lambda name: None)
+    monkeypatch.setattr("musevae.vae.export.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'expected onnx and onnxscript, got no onnx: pip install "musevae\[onnx\]"'):
         export_onnx(model(), tmp_path / "new")
     assert not (tmp_path / "new").exists()
