@@ -126,7 +126,7 @@ def figure_pairs(
 
     n = min(n, len(x))
     names = names or [f"window {i}" for i in range(n)]
-    rmse = errors(x, x_hat, over="windows", top_db=spec.top_db).rmse_db
+    rmse = torch.as_tensor(errors(x, x_hat, over="windows", top_db=spec.top_db).rmse_db)
     rows = -(-n // 2)
     fig, axes = plt.subplots(
         rows, 4, figsize=(8.4, 1.35 * rows + 0.8), layout="constrained", sharex=True, sharey=True, squeeze=False
@@ -157,9 +157,8 @@ def _mean_square(
     reconstruct: Callable[[torch.Tensor], torch.Tensor], windows: WindowSet, batch_size: int
 ) -> torch.Tensor:
     "Mean square error in dB² of each window under `reconstruct(x) -> x̂`: `(n,)`."
-    parts = [errors(x, torch.as_tensor(reconstruct(x)), over="windows", top_db=windows.spec.top_db).rmse_db
-             for x in batches(windows, batch_size)]
-    return torch.cat(parts).double().square()
+    parts = [errors(x, reconstruct(x), over="windows", top_db=windows.spec.top_db).rmse_db for x in batches(windows, batch_size)]
+    return torch.cat([torch.as_tensor(part) for part in parts]).double().square()
 
 # %% ../nbs/10_reconstruction.ipynb #cd33da00
 def linear_baselines(
