@@ -5,7 +5,7 @@
 // `axes`: [across, up], the two components drawn. `isShown(i)`: whether clip i is.
 // `view`: the plane on the screen: {width, height, unit (px per unit of a coordinate), x, y, back}.
 
-// A genre's colour and shape come from Python (`musevae.corpus.genre_style`); the shapes go by matplotlib's letters.
+// A genre's colour and shape come from Python (`musevae.looks.genre_style`); the shapes go by matplotlib's letters.
 const polygon = (n, turn, r = 1) => Array.from({ length: n }, (_, k) => {
   const a = turn + (2 * Math.PI * k) / n;
   return [r * Math.cos(a), r * Math.sin(a)];
