@@ -8,6 +8,7 @@ __all__ = ['genre_style']
 # %% ../nbs/A6_looks.ipynb #a6000003
 from collections.abc import Iterable
 from itertools import cycle
+from typing import Any
 
 # %% ../nbs/A6_looks.ipynb #6f1c0a52
 _COLOURS = "#3f90da #ffa90e #bd1f01 #94a4a2 #832db6 #a96b59 #e76300 #b9ac70 #717581 #92dadd".split()
@@ -15,7 +16,7 @@ _MARKERS = "os^DPv*Xhp"  # matplotlib's letters; `static/plane.js` has the same 
 _FIXED = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 
 # %% ../nbs/A6_looks.ipynb #6f1c0a53
-def genre_style(genres: Iterable[object]) -> dict[str, dict[str, str]]:
+def genre_style(genres: Iterable[object]) -> dict[str, dict[str, Any]]:
     """Colour and marker of each genre, as matplotlib's `scatter` takes them; those of GTZAN's genres never change.
 
     Args:

@@ -59,7 +59,7 @@ PLAN = {
     "widgets.page": ("", ""),
     "widgets.scatter": ("looks widgets.media widgets.page", ""),
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
-    "map": ("corpus latent store vocoder widgets", ""),
+    "map": ("corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
     "cli.screen": ("store", ""),
     "cli": ("cli.screen store", "corpus fitting map mel presets reconstruction runs synth vocoder widgets windows"),
 }

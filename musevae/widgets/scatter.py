@@ -153,7 +153,7 @@ class LatentMap(Widget):
         self.looks = genre_style(kinds)
         track_of = [] if tracks is None else np.unique([str(t) for t in tracks], return_inverse=True)[1].tolist()
         (sounds, sound_of), (images, image_of) = _distinct(sounds, n, "sounds"), _distinct(images, n, "images")
-        packed = {}
+        packed: dict[str, Any] = {}
         for name, parts in (("sounds", sounds), ("images", images)):
             packed[name], packed[f"{name}_end"] = pack(parts)
             packed[f"grid_{name}"], packed[f"grid_{name}_end"] = pack((decoded or {}).get(name, ()))
