@@ -15,6 +15,7 @@ PACKAGE = Path(musevae.__file__).parent
 # module: (imports, late imports), from the ground up
 PLAN = {
     "store": ("", ""),
+    "looks": ("", ""),
     "mel.filterbank": ("", ""),
     "mel.compiled": ("mel.filterbank", ""),
     "mel": ("mel.compiled mel.filterbank", ""),
@@ -24,7 +25,7 @@ PLAN = {
     "corpus.sources": ("corpus.files corpus.verdict", ""),
     "corpus.gtzan": ("corpus.files", ""),
     "corpus.split": ("corpus.files", ""),
-    "corpus": ("corpus.audio corpus.files corpus.gtzan corpus.sources corpus.split corpus.verdict store", ""),
+    "corpus": ("corpus.audio corpus.files corpus.gtzan corpus.sources corpus.split corpus.verdict looks store", ""),
     "files": ("", ""),
     "synth.tables": ("", ""),
     "synth.styles": ("synth.tables", ""),
@@ -51,7 +52,7 @@ PLAN = {
     "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),
     "probes": ("geometry", ""),
-    "latent": ("corpus geometry probes", ""),
+    "latent": ("geometry looks probes", ""),
     "vocoder.phase": ("", ""),
     "vocoder": ("mel vocoder.phase", ""),
     "reconstruction": ("evaluation mel vae windows", ""),
@@ -59,9 +60,9 @@ PLAN = {
     "report": ("corpus evaluation geometry latent probes reconstruction store vocoder windows", ""),
     "widgets.media": ("", ""),
     "widgets.page": ("", ""),
-    "widgets.scatter": ("widgets.media widgets.page", "corpus"),
+    "widgets.scatter": ("looks widgets.media widgets.page", ""),
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
-    "map": ("corpus latent store vocoder widgets", ""),
+    "map": ("corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
     "cli.screen": ("store", ""),
     "cli": ("cli.screen store", "corpus fitting map mel presets reconstruction report runs synth vocoder widgets windows"),
 }
