@@ -27,6 +27,7 @@ from musevae.corpus import (
     read_audio,
     scan,
     split_clips,
+    with_splits_of,
 )
 from musevae.corpus.split import _units
 from musevae.corpus.verdict import examine
@@ -443,3 +444,16 @@ def test_the_ladder_sees_a_leak_and_no_leak():
     assert table.step_high["clips of an artist"] < -0.2 and ((table.low <= table.accuracy) & (table.accuracy <= table.high)).all()
     blind = leakage_ladder(rng.standard_normal((len(windows), 20)), windows, seeds=2)
     assert (abs(blind.accuracy - 1 / 3) < 0.1).all()
+
+
+def test_a_clip_met_again_keeps_its_split_by_content_and_else_by_path():
+    known = pd.DataFrame(dict(path=["a", "b", "c", "d"], sha256=["1", "2", "3", "4"], genre=["blues", "jazz", None, "rock"],
+                              split=["train", "valid", "test", "train"], artist=["x", None, "y", "z"]))
+    again = pd.DataFrame(dict(path=["new/b", "a", "elsewhere", "d"], sha256=["2", "changed", "9", "3"],
+                              genre=[None, "soul", None, None], artist=pd.array([None] * 4, "string"))).assign(split=pd.NA)
+    before = again.copy()
+    out = with_splits_of(again, known)
+    assert out["split"].fillna("").tolist() == ["valid", "train", "", "test"]  # content; path; neither; content before path
+    assert out["genre"].fillna("").tolist() == ["jazz", "soul", "", "rock"]  # what a clip says itself is kept
+    assert out["artist"].fillna("").tolist() == ["", "x", "", "y"]
+    assert again.equals(before), "the table given is not changed"

@@ -289,7 +289,7 @@ def test_a_terminal_of_ascii_gets_the_whole_report(tmp_path):
         done = subprocess.run(line, capture_output=True, env={"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)})
         assert done.returncode == 0 and b"5b3d6dddb579ab49814ab86dba69e7c7" in done.stdout, done.stderr
     done = subprocess.run([*line[:2], "from musevae.cli import main; main(['scan', '--help']); import sys\n"
-                           "from musevae.cli import _Output; _Output(sys.stdout).write('128 × 216')"],
+                           "from musevae.cli.screen import Output; Output(sys.stdout).write('128 × 216')"],
                           capture_output=True, env={"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)})
     assert done.stdout.endswith(rb"128 \xd7 216"), done.stderr
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'Scan', 'scan', 'load_corpus', 'check_outside', 'check_vacant', 'genre_style', 'FAULTS', 'GENRES',
            'CorpusError', 'read_audio', 'GTZAN_NOTES', 'gtzan_help', 'gtzan_tracks', 'ARTIST', 'leakage_ladder',
-           'split_clips', 'home']
+           'split_clips', 'with_splits_of', 'home']
 
 # %% ../../nbs/01_corpus.ipynb #32461f9a
 import os
@@ -28,12 +28,13 @@ from .sources import add_listed, add_tags, join_table, sources_of
 from .split import ARTIST as ARTIST
 from .split import leakage_ladder as leakage_ladder
 from .split import split_clips as split_clips
+from .split import with_splits_of as with_splits_of
 from .verdict import MEASURED, examine
 from ..store import home as home
 
 # %% ../../nbs/01_corpus.ipynb #a5d2af45
 _all_ = ["FAULTS", "GENRES", "CorpusError", "read_audio", "GTZAN_NOTES", "gtzan_help", "gtzan_tracks", "ARTIST",
-         "leakage_ladder", "split_clips", "home"]
+         "leakage_ladder", "split_clips", "with_splits_of", "home"]
 
 # %% ../../nbs/01_corpus.ipynb #bbda4304
 COLUMNS = ("track", "genre", "path", "artist", "split", *MEASURED)
