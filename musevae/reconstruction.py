@@ -157,7 +157,8 @@ def _mean_square(
     reconstruct: Callable[[torch.Tensor], torch.Tensor], windows: WindowSet, batch_size: int
 ) -> torch.Tensor:
     "Mean square error in dB² of each window under `reconstruct(x) -> x̂`: `(n,)`."
-    parts = [errors(x, reconstruct(x), over="windows", top_db=windows.spec.top_db).rmse_db for x in batches(windows, batch_size)]
+    top_db = windows.spec.top_db
+    parts = [errors(x, reconstruct(x), over="windows", top_db=top_db).rmse_db for x in batches(windows, batch_size)]
     return torch.cat([torch.as_tensor(part) for part in parts]).double().square()
 
 # %% ../nbs/10_reconstruction.ipynb #cd33da00
