@@ -55,16 +55,17 @@ PLAN = {
     "latent": ("geometry looks probes", ""),
     "vocoder.phase": ("", ""),
     "vocoder": ("mel vocoder.phase", ""),
-    "reconstruction": ("evaluation mel vae windows", ""),
-    "generation": ("latent vae", ""),
-    "report": ("corpus evaluation geometry latent probes reconstruction store vocoder windows", ""),
     "widgets.media": ("", ""),
+    "reconstruction": ("evaluation mel runs vae windows", ""),
+    "generation": ("latent vae", ""),
+    "report": ("corpus evaluation geometry latent mel probes reconstruction runs store vocoder widgets.media windows", ""),
     "widgets.page": ("", ""),
     "widgets.scatter": ("looks widgets.media widgets.page", ""),
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
     "map": ("corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
     "cli.screen": ("store", ""),
-    "cli": ("cli.screen store", "corpus fitting map mel presets reconstruction report runs synth vocoder widgets windows"),
+    "cli": ("cli.screen store",
+            "corpus fitting generation map mel presets reconstruction report runs synth vocoder widgets.media windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}

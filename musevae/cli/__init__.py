@@ -372,7 +372,8 @@ def _reconstruct(run, inverter, file, y, target):
     "Picture, original and reconstruction of the windows `y` of one file; returns its row of the table."
     import torch
 
-    from musevae.reconstruction import errors, figure_pairs, png_bytes, wav_bytes
+    from musevae.reconstruction import errors, figure_pairs
+    from musevae.widgets.media import png_bytes, wav_bytes
 
     spec = run.spec
     x, ref_db = spec.forward(y)
@@ -443,11 +444,10 @@ def sample(
     import torch
     from tqdm import tqdm
 
-    from musevae.reconstruction import sample as draw
-    from musevae.reconstruction import wav_bytes
+    from musevae.generation import sample as draw
     from musevae.runs import load_run
     from musevae.vocoder import get_inverter
-    from musevae.widgets import spectrogram_png
+    from musevae.widgets.media import spectrogram_png, wav_bytes
 
     run, out = load_run(path), folder(out)
     inverter, generator = get_inverter(spec=run.spec), torch.Generator().manual_seed(seed)
