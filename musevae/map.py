@@ -8,7 +8,7 @@ __all__ = ['middle_windows', 'latent_map', 'map_html']
 # %% ../nbs/09c_map.ipynb #9c0c0003
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,17 +16,14 @@ import torch
 
 from .corpus.audio import read_audio
 from .latent import LatentPCA, encode_corpus, unit_effects
+from .mel import MelSpec
+from .runs import Run
 from .store import folder, write_text
-from .vocoder import get_inverter
+from .vocoder import Inverter, get_inverter
 from .widgets.media import matched, mp3, spectrogram_png
 from .widgets.page import standalone_html
 from .widgets.scatter import Decode, LatentMap, decoded_grid
-
-if TYPE_CHECKING:  # said, never needed
-    from musevae.mel import MelSpec
-    from musevae.runs import Run
-    from musevae.vocoder import Inverter
-    from musevae.windows import WindowSet
+from .windows import WindowSet
 
 # %% ../nbs/09c_map.ipynb #60aa400d
 def middle_windows(table: pd.DataFrame, n_clips: int | None = None) -> np.ndarray:
@@ -43,8 +40,8 @@ def middle_windows(table: pd.DataFrame, n_clips: int | None = None) -> np.ndarra
 
 # %% ../nbs/09c_map.ipynb #71178503
 def _sound_decoder(
-    decode: Callable[[torch.Tensor], torch.Tensor], spec: "MelSpec", *, seconds: float, ref_db: float,
-    inverter: "Inverter | None" = None,
+    decode: Callable[[torch.Tensor], torch.Tensor], spec: MelSpec, *, seconds: float, ref_db: float,
+    inverter: Inverter | None = None,
 ) -> Decode:
     """A function z `(n, d)` → n pairs (sound, picture): what the decoder makes of codes.
 
@@ -68,7 +65,7 @@ def _sound_decoder(
 
 # %% ../nbs/09c_map.ipynb #4cae7dc7
 def latent_map(
-    run: "Run", windows: "WindowSet | None" = None, *, components: int = 6, n_clips: int | None = None,
+    run: Run, windows: WindowSet | None = None, *, components: int = 6, n_clips: int | None = None,
     seconds: float = 2.5, decoded: Sequence[int] | None = (5, 7),
     arrows: Sequence[tuple[np.ndarray, np.ndarray, str]] = (), title: str | None = None, size: Sequence[int] = (40, 68),
 ) -> LatentMap:
@@ -135,7 +132,7 @@ def latent_map(
     )
 
 # %% ../nbs/09c_map.ipynb #8d254d05
-def map_html(run: "Run", windows: "WindowSet | None", out: str | Path, **options: Any) -> Path:
+def map_html(run: Run, windows: WindowSet | None, out: str | Path, **options: Any) -> Path:
     """Path of the latent map, written as one HTML file that needs neither a kernel nor a network.
 
     Args:
