@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .elbo import LIKELIHOODS, kl_to_standard_normal
 from .vae import ConvVAE
+from .vae.likelihood import family_of
+from .vae.prior import kl_to_standard_normal
 from .windows import WindowSet
 
 # %% ../nbs/07a_evaluation.ipynb #cdd828d3
@@ -224,7 +225,7 @@ def _judged(vae, part, kept):
     kl = kl_to_standard_normal(q)
     return (*errors(x, x_mean, over="windows", top_db=vae.spec.top_db),
             errors(x, x_drawn, over="windows", top_db=vae.spec.top_db).rmse_db,
-            LIKELIHOODS[vae.likelihood](x, x_drawn, vae.scale), kl.sum(1), kl.sum(0, keepdim=True),
+            family_of(vae.likelihood).nll_at(x, x_drawn, vae.scale), kl.sum(1), kl.sum(0, keepdim=True),
             q.mean.float(), q.stddev.float(), (x[kept] - x_drawn[kept]).half())
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de012

@@ -44,7 +44,7 @@ PLAN = {
     "vae.export": ("store", ""),
     "vae": ("mel store vae.export vae.linear vae.networks", ""),
     "elbo": ("vae.likelihood vae.prior", ""),
-    "evaluation": ("elbo vae windows", ""),
+    "evaluation": ("vae vae.likelihood vae.prior windows", ""),
     "training": ("annealing elbo vae", ""),
     "presets": ("mel training vae", ""),
     "fitting": ("evaluation store training", ""),
