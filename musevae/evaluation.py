@@ -228,8 +228,8 @@ def _judged(vae, part, kept):
             q.mean.float(), q.stddev.float(), (x[kept] - x_drawn[kept]).half())
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de012
-def evaluate_windows(vae, x, *, batch_size=64, seed=0):
-    "Deprecated: `judge`, with the names that its figures once had in training."
+def evaluate_windows(vae: ConvVAE, x: torch.Tensor, *, batch_size: int = 64, seed: int = 0) -> dict[str, float]:
+    "Deprecated: `judge(vae, x, batch_size=…, seed=…)`, with the names that four of its figures once had in training."
     import warnings
 
     warnings.warn("evaluate_windows has become judge(vae, windows).figures(), with names such as elbo_nats", DeprecationWarning,

@@ -47,8 +47,9 @@ PLAN = {
     "evaluation": ("elbo vae windows", ""),
     "training": ("annealing elbo vae", ""),
     "presets": ("mel training vae", ""),
-    "fitting": ("evaluation store training", ""),
-    "runs": ("corpus fitting presets store vae windows", ""),
+    "device": ("store training", ""),
+    "fitting": ("device evaluation store training vae", ""),
+    "runs": ("corpus device fitting mel presets store training vae windows", ""),
     "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),
     "probes": ("geometry", ""),
@@ -64,7 +65,7 @@ PLAN = {
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
     "map": ("corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
     "cli.screen": ("store", ""),
-    "cli": ("cli.screen store", "corpus fitting map mel presets reconstruction report runs synth vocoder widgets windows"),
+    "cli": ("cli.screen store", "corpus device map mel presets reconstruction report runs synth vocoder widgets windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
