@@ -44,7 +44,7 @@ PLAN = {
     "vae.export": ("store", ""),
     "vae": ("mel store vae.export vae.linear vae.networks", ""),
     "elbo": ("vae.likelihood vae.prior", ""),
-    "evaluation": ("elbo vae windows", ""),
+    "evaluation": ("elbo vae vae.likelihood windows", ""),
     "training": ("annealing elbo vae", ""),
     "presets": ("mel training vae", ""),
     "device": ("store training", ""),
