@@ -12,8 +12,9 @@ from pathlib import Path
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
+from musevae.presets import preset
 from musevae.synth import made_corpus
-from musevae.training import evaluate_windows, preset
+from musevae.training import evaluate_windows
 from musevae.vae import ConvVAE
 from musevae.windows import mel_windows
 

@@ -18,7 +18,8 @@ import torch
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
-from musevae.training import average_weights, batch_of, evaluate_windows, learn, noise_of, preset, step_flops
+from musevae.presets import preset
+from musevae.training import average_weights, batch_of, evaluate_windows, learn, noise_of, step_flops
 from musevae.vae import ConvVAE
 from musevae.windows import mel_windows
 

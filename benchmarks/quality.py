@@ -19,9 +19,11 @@ import torch
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
+from musevae.fitting import fit
 from musevae.mel import MelSpec
+from musevae.presets import preset
 from musevae.reconstruction import errors
-from musevae.training import evaluate_windows, fit, preset, step_flops
+from musevae.training import evaluate_windows, step_flops
 from musevae.vae import ColouredGaussian, ConvVAE, PCABaseline, SeparableTransform
 from musevae.windows import mel_windows
 

@@ -14,14 +14,15 @@ _HOMES = {
     "musevae.corpus": ("load_corpus", "split_clips", "read_audio"),
     "musevae.mel": ("MelSpec",),
     "musevae.vae": ("ConvVAE", "VAEConfig"),
-    "musevae.training": ("train", "load_run", "preset"),
+    "musevae.presets": ("preset",),
+    "musevae.runs": ("train", "load_run"),
     "musevae.latent": ("encode_corpus", "LatentPCA", "probe", "genre_distances"),
     "musevae.vocoder": ("get_inverter",),
     "musevae.widgets": ("Player", "LatentMap", "Compare", "Morph"),
 }
 _NAMES = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("annealing", "cli", "corpus", "demo", "elbo", "geometry", "latent", "map", "mel", "probes", "reconstruction",
-            "runs", "store", "synth", "training", "vae", "vocoder", "widgets", "windows")
+_MODULES = ("annealing", "cli", "corpus", "demo", "elbo", "fitting", "geometry", "latent", "map", "mel", "presets", "probes",
+            "reconstruction", "runs", "store", "synth", "training", "vae", "vocoder", "widgets", "windows")
 __all__ = ["__version__", *_NAMES]
 
 
@@ -42,10 +43,11 @@ def __dir__():
     return sorted({*globals(), *__all__, *_MODULES})
 
 
-def moved(module, homes):
+def moved(module, homes, silent=()):
     """A `__getattr__` for `module` that finds names which have moved: `homes` maps each name to the module it is in now.
 
-    Importing by the old address works for one release, with a `DeprecationWarning` that states the new one.
+    Importing by the old address works for one release, with a `DeprecationWarning` that states the new one; the names in
+    `silent` are served for good, without a word.
     """
     def __getattr__(name):
         import warnings
@@ -53,7 +55,8 @@ def moved(module, homes):
 
         if name not in homes:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warnings.warn(f"{module}.{name} has moved: from {homes[name]} import {name}", DeprecationWarning, stacklevel=2)
+        if name not in silent:
+            warnings.warn(f"{module}.{name} has moved: from {homes[name]} import {name}", DeprecationWarning, stacklevel=2)
         return getattr(import_module(homes[name]), name)
 
     return __getattr__

@@ -303,7 +303,7 @@ def test_show_doc_finds_the_home_of_a_name_in_a_package(name, module):
     assert show_doc.home(mine, name) == f"musevae.{module}"
 
 
-@pytest.mark.parametrize("module", ["training", "cli"])  # both export a `train`
+@pytest.mark.parametrize("module", ["runs", "cli"])  # both export a `train`
 def test_show_doc_tells_two_symbols_of_one_name_apart(module):
     there = importlib.import_module(f"musevae.{module}").train
 

@@ -260,7 +260,7 @@ def way(trained, monkeypatch):
 
 
 def test_presets_are_those_of_the_library():
-    from musevae.training import PRESETS
+    from musevae.presets import PRESETS
 
     assert set(cli._PRESETS) == set(PRESETS)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from musevae.training import preset
+from musevae.presets import preset
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from ledger import PROVENANCE, RESULTS, Ledger, settings  # noqa: E402

@@ -360,7 +360,7 @@ def test_only_clips_of_known_genre_are_probed(way, capsys):
     pd.DataFrame(dict(track=names, genre=genre)).to_csv(root / "partly" / "corpus.csv", index=False)
     assert main(["train", root / "partly", "--out", root / "half", "--preset", "linear", "--latent-dim", "4"]) == 0
     from musevae.probes import probe
-    from musevae.training import load_run
+    from musevae.runs import load_run
 
     asked = []
 
@@ -380,7 +380,7 @@ def test_only_clips_of_known_genre_are_probed(way, capsys):
 
 
 def test_train_takes_a_table_of_paths(way):
-    from musevae.training import train
+    from musevae.runs import train
 
     root, _ = way
     paths = sorted((root / "music").glob("*.wav"))

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from musevae.elbo import elbo
 from musevae.mel import MelSpec
-from musevae.training import PRESETS
+from musevae.presets import PRESETS
 from musevae.vae import (
     NETWORKS,
     ConvVAE,
@@ -283,7 +283,7 @@ def test_onnx_says_what_the_model_says(preset, tmp_path):
 
 
 def test_onnx_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("musevae.vae.find_spec", lambda name: None)
+    monkeypatch.setattr("musevae.vae.export.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'expected onnx and onnxscript, got no onnx: pip install "musevae\[onnx\]"'):
         export_onnx(model(), tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -190,7 +190,7 @@ _SPLITS = ("clip", "artist", "fault-filtered", "artist-folds")
 # %% ../../nbs/A2_cli.ipynb #098cdc56
 def _settings(preset, words, **options):
     "Changes for a training, from --set and other options, and its mel spec; UsageError if they cannot be."
-    from musevae.training import configure, read_settings
+    from musevae.presets import configure, read_settings
 
     words = [*words, *(f"{name}={value}" for name, value in options.items() if value is not None)]
     try:
@@ -237,7 +237,7 @@ def train(
     "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits, figures."
     at_least("--latent-dim", latent_dim)
     at_least("--epochs", epochs)
-    from musevae import runs, training
+    from musevae import fitting, runs
     from musevae.corpus import check_outside, load_corpus
     from musevae.windows import mel_windows
 
@@ -245,13 +245,13 @@ def train(
     if not resume:
         runs.vacant(out)
     changes, spec = _settings(preset, set_, **{"vae.latent_dim": latent_dim, "train.epochs": epochs})
-    place = training.find_device(device)
+    place = fitting.find_device(device)
     corpus = _split(load_corpus(data, layout=layout, progress=progress()), split, data, hint=not resume)
     windows = mel_windows(corpus, spec, progress=progress())
     for name, words in _plan(corpus, split, windows, preset, changes, place):
         print(f"{name:<8} {words}", flush=True)
-    run = training.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=progress(), device=device,
-                         on_epoch=epoch_lines(), tensorboard=tensorboard, **changes)
+    run = runs.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=progress(), device=device,
+                     on_epoch=epoch_lines(), tensorboard=tensorboard, **changes)
     best = run.metrics["valid_elbo"].idxmax()
     print(f"kept     epoch {run.metrics['epoch'][best]}: the best ELBO on clips not trained on (nats per window)")
     print(f"run      {run.path}")
@@ -314,7 +314,7 @@ def evaluate(
     at_least("--pairs", pairs, 0)
     path = _run_folder(run)
     from musevae import reconstruction
-    from musevae.training import load_run
+    from musevae.runs import load_run
 
     run = load_run(path)
     windows = _windows(run, data)
@@ -346,7 +346,7 @@ def map_(
     if out.is_dir():
         raise ValueError(f"{out}: expected a file to write, got a folder")
     from musevae.map import map_html
-    from musevae.training import load_run
+    from musevae.runs import load_run
 
     run = load_run(path)
     windows = _windows(run, data)
@@ -406,7 +406,7 @@ def reconstruct(
     import pandas as pd
     from tqdm import tqdm
 
-    from musevae.training import load_run
+    from musevae.runs import load_run
     from musevae.vocoder import get_inverter
 
     run, out, rows, stems = load_run(path), folder(out), [], {}
@@ -445,7 +445,7 @@ def sample(
 
     from musevae.reconstruction import sample as draw
     from musevae.reconstruction import wav_bytes
-    from musevae.training import load_run
+    from musevae.runs import load_run
     from musevae.vocoder import get_inverter
     from musevae.widgets import spectrogram_png
 
