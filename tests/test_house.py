@@ -48,8 +48,9 @@ PLAN = {
     "reconstruction": ("corpus elbo geometry latent probes store vae windows", "vocoder"),
     "widgets": ("", "corpus"),
     "map": ("corpus latent store vocoder widgets", ""),
+    "runfolder": ("", ""),
     "cli.screen": ("store", ""),
-    "cli": ("cli.screen store", "corpus fitting map mel presets reconstruction runs synth vocoder widgets windows"),
+    "cli": ("cli.screen runfolder store", "corpus fitting map mel presets reconstruction runs synth vocoder widgets windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}

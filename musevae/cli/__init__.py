@@ -7,7 +7,6 @@ __all__ = ['main', 'synth', 'scan', 'gtzan', 'mel', 'train', 'evaluate', 'map_',
 
 # %% ../../nbs/A2_cli.ipynb #e2b05caa
 import inspect
-import json
 import math
 import os
 import shlex
@@ -22,6 +21,7 @@ from tyro.conf import UseAppendAction
 
 from .screen import NUMBERS, NoNumber, Output, UsageError, answer, at_least, epoch_lines, line_of, note, option_of
 from .screen import plain_warnings, print_json, progress
+from ..runfolder import about, run_folder
 from ..store import folder, write_all, write_text
 
 # %% ../../nbs/A2_cli.ipynb #070227ae
@@ -32,18 +32,6 @@ No music at hand? musevae synth MUSIC composes and renders some.
 
 DATA is music: a folder, a list of paths (.txt, .m3u) or a table with a column path (.csv). RUN is the folder that a
 training wrote."""
-
-# %% ../../nbs/A2_cli.ipynb #01249bd9
-def _run_folder(run: str | Path) -> Path:
-    "Path of a run folder, or a ValueError that says what is there instead."
-    run = Path(run)
-    if not run.exists():
-        raise ValueError(f"{run}: expected the folder of a run (musevae train DATA --out {run}), got nothing there")
-    if not run.is_dir():
-        raise ValueError(f"{run}: expected the folder of a run, got a file")
-    if not (run / "config.json").is_file():
-        raise ValueError(f"{run}: expected the folder of a run, got a folder without config.json")
-    return run
 
 # %% ../../nbs/A2_cli.ipynb #82296a21
 COMMANDS: dict[str, Callable[..., int | None]] = {}
@@ -312,7 +300,7 @@ def evaluate(
 ) -> None:
     "Errors in dB beside two baselines, the ELBO in nats, the genre probe: on music the run was not fitted to."
     at_least("--pairs", pairs, 0)
-    path = _run_folder(run)
+    path = run_folder(run)
     from musevae import reconstruction
     from musevae.runs import load_run
 
@@ -342,7 +330,7 @@ def map_(
     "One HTML file with the latent map: every point a sound, every empty place what the decoder makes of it."
     at_least("--clips", clips)
     at_least("--places", places, 0)
-    path = _run_folder(run)
+    path = run_folder(run)
     if out.is_dir():
         raise ValueError(f"{out}: expected a file to write, got a folder")
     from musevae.map import map_html
@@ -400,7 +388,7 @@ def reconstruct(
 ) -> None:
     "Files beside what the model makes of them: a picture, two sounds and the error in dB for each."
     at_least("--windows", windows)
-    path = _run_folder(run)
+    path = run_folder(run)
     if not files:
         raise UsageError("FILE: expected one or more audio files, got none")
     import pandas as pd
@@ -439,7 +427,7 @@ def sample(
 ) -> None:
     "What the model makes of nothing: draws from the prior, as pictures and sound."
     at_least("--n", n)
-    path = _run_folder(run)
+    path = run_folder(run)
     import torch
     from tqdm import tqdm
 
@@ -458,30 +446,6 @@ def sample(
             write_all([(out / f"sample.{i:03d}.png", spectrogram_png(picture)), (out / f"sample.{i:03d}.wav", sound)])
     print(f"{n} samples in {out} (seed {seed}): pictures, and sounds brought to half of full scale")
 
-# %% ../../nbs/A2_cli.ipynb #c0399073
-def _about(path):
-    "What a run folder says about itself, as one dictionary."
-    import csv
-
-    from safetensors import safe_open
-
-    about = json.loads((path / "config.json").read_text())
-    about["epochs"], about["best"] = 0, None
-    if (path / "metrics.json").is_file():
-        metrics = json.loads((path / "metrics.json").read_text())
-        about["epochs"], about["best"] = len(metrics["epochs"]) - 1, metrics["best"]
-    if (path / "evaluation.json").is_file():
-        about["evaluation"] = json.loads((path / "evaluation.json").read_text(encoding="utf-8"))
-    if (path / "corpus.csv").is_file():
-        with (path / "corpus.csv").open(newline="") as file:
-            splits = [row["split"] for row in csv.DictReader(file)]
-        about["clips"] = {s: splits.count(s) for s in ("train", "valid", "test", "excluded") if s in splits}
-    for part in sorted((path / "model").glob("*.safetensors")):
-        with safe_open(part, "numpy") as weights:
-            about["numbers"] = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())
-    about["megabytes"] = round(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1e6, 1)
-    return about
-
 # %% ../../nbs/A2_cli.ipynb #df65c397
 @command
 def info(
@@ -491,23 +455,23 @@ def info(
     json: Annotated[bool, arg(help="print one JSON object and nothing else")] = False,
 ) -> None:
     "What a run is: configuration, mel fingerprint, epochs, best ELBO, size."
-    about = _about(_run_folder(run))
+    found = about(run_folder(run))
     if json:
-        print_json({"run": str(run), **about})
+        print_json({"run": str(run), **found})
         return
-    best, judged = about.pop("best") or {}, about.get("evaluation")
+    best, judged = found.pop("best") or {}, found.get("evaluation")
     lines = {
         "run": run,
-        "preset": f"{about.get('preset')}, seed {about.get('seed')}",
-        "latent": f"{about.get('vae', {}).get('latent_dim')} units",
-        "mel": f"fingerprint {about.get('mel_fingerprint')}",
-        "clips": ", ".join(f"{n} {split}" for split, n in about.get("clips", {}).items()),
-        "epochs": f"{about['epochs']} of {about.get('train', {}).get('epochs')}",
+        "preset": f"{found.get('preset')}, seed {found.get('seed')}",
+        "latent": f"{found.get('vae', {}).get('latent_dim')} units",
+        "mel": f"fingerprint {found.get('mel_fingerprint')}",
+        "clips": ", ".join(f"{n} {split}" for split, n in found.get("clips", {}).items()),
+        "epochs": f"{found['epochs']} of {found.get('train', {}).get('epochs')}",
         "best": f"epoch {best['epoch']:.0f}: ELBO {best['valid_elbo']:,.0f} nats per window, "
                 f"RMSE {best['valid_rmse_db']:.2f} dB on validation clips" if best else "nothing saved yet",
         "judged": f"{judged['windows']} held-out windows: ELBO {judged['elbo_nats']:,.0f} nats per window, one Gaussian "
                   f"without a latent {judged['coloured_nats']:,.0f}" if judged and "coloured_nats" in judged else "not yet",
-        "size": f"{about.get('numbers', 0):,} numbers in the model, {about['megabytes']} MB in the folder",
+        "size": f"{found.get('numbers', 0):,} numbers in the model, {found['megabytes']} MB in the folder",
     }
     for name, words in lines.items():
         print(f"{name:<8} {words}")
