@@ -30,6 +30,7 @@ from musevae.corpus import (
     with_splits_of,
 )
 from musevae.corpus.split import _units
+from musevae.corpus.verdict import examine
 
 RATE = 22050  # Hz
 
@@ -167,21 +168,21 @@ def test_links(tree, tmp_path):
 
 
 def test_no_permission(tree, monkeypatch):
-    denied = [str(tree / "blues" / "blues.00000.wav"), str(tree / "jazz")]
-    real_open, real_scandir = open, os.scandir
-
-    def refuse(real):
+    def refuse(real, *denied):
         def call(path, *a, **k):
             if str(path) in denied:
                 raise PermissionError(13, "Permission denied", str(path))
             return real(path, *a, **k)
         return call
 
-    monkeypatch.setattr("builtins.open", refuse(real_open))
-    monkeypatch.setattr("os.scandir", refuse(real_scandir))
+    song = str(tree / "blues" / "blues.00000.wav")
+    entry = dict(path=song, track="blues.00000", genre="blues")
+    assert examine(entry)["findings"] == []
+    assert examine(entry, opener=refuse(open, song))["findings"] == [("no permission", "cannot be opened: Permission denied")]
+    monkeypatch.setattr("os.scandir", refuse(os.scandir, str(tree / "jazz")))
     result = check(scan(tree, progress=False))
-    assert faults_of(result, "blues.00000.wav") == faults_of(result, "jazz") == ["no permission"]
-    assert result.found == 9 and len(result.clips) == 7
+    assert faults_of(result, "jazz") == ["no permission"] and FAULTS["no permission"]
+    assert result.found == 9 and len(result.clips) == 8
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on Linux")

@@ -15,10 +15,11 @@ import soundfile as sf
 import torch
 
 import musevae
-from musevae import cli, reconstruction
+from musevae import cli, reconstruction, report
+from musevae.generation import sample
 from musevae.latent import encode_corpus
 from musevae.mel import MelSpec
-from musevae.reconstruction import evaluate, evaluation_folder, one_pass, sample, save_evaluation, wav_bytes
+from musevae.report import evaluate, evaluation_folder, one_pass, save_evaluation, wav_bytes
 from musevae.runs import Run
 from musevae.vae import ColouredGaussian, ConvVAE, SeparableTransform, VAEConfig
 from musevae.windows import WindowSet
@@ -225,10 +226,10 @@ def test_json_with_a_folder_writes_what_it_prints(run, said, tmp_path):
 
 
 def test_residuals_of_many_windows_are_a_part_spread_evenly(run, monkeypatch):
-    monkeypatch.setattr(reconstruction, "RESIDUALS", 4)
+    monkeypatch.setattr(report, "RESIDUALS", 4)
     few, all_of = one_pass(run, batch_size=3), run.windows().select("test")
     assert len(few.residuals) == 4  # of ten, every third: 0, 3, 6, 9
-    monkeypatch.setattr(reconstruction, "RESIDUALS", 512)
+    monkeypatch.setattr(report, "RESIDUALS", 512)
     every = one_pass(run, batch_size=64)
     assert len(every.residuals) == len(all_of) and torch.allclose(few.residuals, every.residuals[::3], atol=1e-3)
 

@@ -303,6 +303,22 @@ def test_a_batch_is_divided_among_threads(two_threads):
     assert torch.get_num_threads() == 2
 
 
+def test_blocks_of_one_thread_may_overlap_in_any_order(two_threads):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        opened = []
+        for _ in range(20):
+            if opened and rng.random() < 0.5:
+                opened.pop(rng.integers(len(opened))).__exit__(None, None, None)
+            else:
+                opened.append(compiled.one_thread())
+                opened[-1].__enter__()
+            assert torch.get_num_threads() == (1 if opened else 2)
+        for block in opened:
+            block.__exit__(None, None, None)
+    assert torch.get_num_threads() == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_has_threads_of_its_own(two_threads):
     y = torch.from_numpy(np.stack([signal("noise", k, 0.3, samples=SHORT.samples) for k in range(4)])).float()

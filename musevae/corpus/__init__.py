@@ -18,28 +18,18 @@ from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from musevae.corpus.files import (
-    AUDIO,
-    FAULTS,
-    GENRES,
-    CorpusError,
-    Found,
-    examine,
-    find_files,
-    label_files,
-    printable,
-    read_audio,
-    read_tags,
-    several,
-)
+from .audio import read_audio, read_tags
+from .files import FAULTS, GENRES, CorpusError, Found, find_files, printable, several
 from .gtzan import GTZAN_NOTES, add_facts, completeness, find_strangers, gtzan_tracks
 from .gtzan import gtzan_help as gtzan_help
+from .sources import add_listed, add_tags, join_table, sources_of
 from .split import ARTIST as ARTIST
 from .split import leakage_ladder as leakage_ladder
 from .split import split_clips as split_clips
 from .split import with_splits_of as with_splits_of
+from .verdict import MEASURED, examine
 from ..store import home as home
 
 # %% ../../nbs/01_corpus.ipynb #a5d2af45
@@ -47,7 +37,7 @@ _all_ = ["FAULTS", "GENRES", "CorpusError", "read_audio", "GTZAN_NOTES", "gtzan_
          "leakage_ladder", "split_clips", "with_splits_of", "home"]
 
 # %% ../../nbs/01_corpus.ipynb #bbda4304
-COLUMNS = ("track", "genre", "path", "artist", "split", "duration", "sample_rate", "channels", "sha256")
+COLUMNS = ("track", "genre", "path", "artist", "split", *MEASURED)
 
 # %% ../../nbs/01_corpus.ipynb #d811faa1
 def _short(path: str, root: str) -> str:
@@ -127,83 +117,7 @@ def _rename(rows: list[dict]) -> None:
             names = ", ".join(r["track"] for r in clips[:3]) + ", …" * (len(clips) > 3)
             clips[0]["findings"].append(("same stem", f"{len(clips)} files are called {stem}; they become {names}"))
 
-# %% ../../nbs/01_corpus.ipynb #93da1e1a
-def _read_table(file: Path, key: str) -> pd.DataFrame:
-    "A list of paths (.txt, .m3u: a path a line) or a table with the column `key`, from disk."
-    words = {c: str for c in ("track", "path", "genre", "artist", "split")}
-    try:
-        if file.suffix.lower() == ".csv":
-            table = pd.read_csv(file, dtype=words)
-        else:
-            lines = [line.strip() for line in file.read_text("utf-8-sig", errors="surrogateescape").splitlines()]
-            table = pd.DataFrame(dict(path=[line for line in lines if line and line[0] != "#"]), dtype=object)
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{file}: expected a table with a column {key!r}, got: {error}") from error
-    if key not in table:
-        raise CorpusError(f"{file}: expected a column {key!r}, got columns {list(table)[:8]}")
-    return table
-
-
-def _join(clips: pd.DataFrame, listed: pd.DataFrame, key: str) -> None:
-    """Join, in place, what a table says of clips, matched by its column `key`: its artist and split before others', its
-    genre where none is known, and every column that the scan does not measure itself."""
-    rows = listed.set_index(key).reindex(clips[key])
-    for column in [c for c in rows if c not in set(COLUMNS) - {"genre", "artist", "split"}]:
-        values = rows[column].array
-        if column in ("artist", "split"):
-            clips[column] = pd.Series(values, clips.index, dtype="string").fillna(clips[column])
-        elif column == "genre":
-            clips[column] = clips[column].where(clips[column].notna(), values)
-        else:
-            clips[column] = values
-
-
-def _add_listed(clips: pd.DataFrame, file: Path, tracks: set) -> list[dict]:
-    "Join, in place, the columns that DATA/corpus.csv adds, by track; a track that it lists in vain becomes a fault."
-    listed = _read_table(file, "track")
-    if listed.track.duplicated().any():
-        twice = listed.track[listed.track.duplicated()].iloc[0]
-        raise CorpusError(f"{file}: expected unique names in the column 'track', got {twice} twice")
-    _join(clips, listed, "track")
-    genre = listed.set_index("track").get("genre", pd.Series(dtype=object))
-    return [dict(path=str(file), track=t, genre=genre.get(t), fault="missing",
-                 detail=f"{t} is listed, but there is no such file") for t in listed.track if t not in tracks]
-
 # %% ../../nbs/01_corpus.ipynb #423983ea
-def _listed_files(table: pd.DataFrame, base: Path, name: str, layout: str) -> tuple[Found, pd.DataFrame]:
-    "The files that a table names in its column `path`, and its rows with absolute paths, each file once."
-    if "path" not in table or table.path.isna().any():
-        got = f"columns {list(table)[:8]}"
-        raise CorpusError(f"{name}: expected a column 'path' that names a file in every row, got {got}")
-    paths = [os.path.normpath(os.path.join(base, os.path.expanduser(p))) for p in table.path]
-    table = table.assign(path=paths).drop_duplicates("path")
-    found = label_files(paths, layout)
-    for entry, said in zip(found.entries, table.to_dict("records"), strict=True):
-        entry |= {k: str(said[k]) for k in ("track", "genre", "artist") if pd.notna(said.get(k))}
-        if entry.get("fault") == "no genre" and entry["genre"]:
-            del entry["fault"], entry["detail"]
-    return found, table
-
-
-def _sources(data, layout: str) -> tuple[str, Found, pd.DataFrame | None]:
-    "What a corpus is made of: its name, its files, and the table that lists them, if one does."
-    if isinstance(data, pd.DataFrame):
-        return "table", *_listed_files(data, Path.cwd(), "table", layout)
-    if not isinstance(data, (str, os.PathLike)):
-        table = pd.DataFrame(dict(path=[os.fspath(p) for p in data]), dtype=object)
-        return f"list of {several(len(table), 'file')}", *_listed_files(table, Path.cwd(), "list", layout)
-    root = Path(data).expanduser().absolute()
-    if root.is_dir():
-        return str(root), find_files(root, layout), None
-    if root.suffix.lower() in (".csv", ".txt", ".m3u", ".m3u8") and root.is_file():
-        return str(root), *_listed_files(_read_table(root, "path"), root.parent, printable(root), layout)
-    if root.suffix.lower() in AUDIO and root.is_file():
-        return str(root), label_files([str(root)], layout), None
-    got = "a file of another kind" if root.exists() else "nothing: there is no such folder"
-    wanted = "a folder, an audio file, a list (.txt, .m3u) or a table (.csv)"
-    raise CorpusError(f"{printable(root)}: expected {wanted}, got {got}")
-
-
 def _look(entry: dict, min_seconds: float, known) -> dict:
     "One file, measured, with what its tags say where its path does not."
     row = examine(entry, min_seconds=min_seconds, checksum=entry["track"] in known)
@@ -211,18 +125,6 @@ def _look(entry: dict, min_seconds: float, known) -> dict:
         with suppress(CorpusError):  # a disk that goes away now
             row["tags"] = read_tags(row["path"])
     return row
-
-
-def _add_tags(clips: pd.DataFrame, tags: list[dict]) -> list[str]:
-    "Fill, in place, genres and artists that nothing else tells with those of the files' own tags; a line for each."
-    notes = []
-    for column in ("genre", "artist"):
-        said = pd.Series([t.get(column) for t in tags], clips.index, dtype=object)
-        filled = clips[column].isna() & said.notna()
-        clips[column] = clips[column].where(~filled, said)
-        if filled.any():
-            notes.append(f"{column}: from the files' own tags for {filled.sum()} of {several(len(clips), 'clip')}")
-    return notes
 
 
 def _remarks(clips: pd.DataFrame, found: Found) -> list[str]:
@@ -250,7 +152,7 @@ def scan(
     trust_names: bool = False,  # take GTZAN's artists by file name even where the samples differ (lossy copies)
 ) -> Scan:  # `found` = clips + entries left out
     "Read every audio file of `data`, block by block, and report what it is: a clip, or a fault that says why not."
-    name, found, listed = _sources(data, layout)
+    name, found, listed = sources_of(data, layout)
     known = gtzan_tracks().index
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
         work = pool.map(lambda e: _look(e, min_seconds, known), found.entries)
@@ -268,10 +170,10 @@ def scan(
     faults += add_facts(clips, trust_names)
     table, missing = Path(name) / "corpus.csv", []
     if listed is not None:
-        _join(clips, listed, "path")
+        join_table(clips, listed, "path")
     elif table.exists():
-        missing = _add_listed(clips, table, {r["track"] for r in rows})
-    notes = [*_add_tags(clips, [r.get("tags", {}) for r in kept]), *_remarks(clips, found)]
+        missing = add_listed(clips, table, {r["track"] for r in rows})
+    notes = [*add_tags(clips, [r.get("tags", {}) for r in kept]), *_remarks(clips, found)]
     faults = pd.DataFrame(faults + missing, columns=["path", "track", "genre", "fault", "detail"])
     faults["path"] = faults.path.map(printable)
     faults["excluded"] = faults.fault.map(FAULTS).astype(bool)

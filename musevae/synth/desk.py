@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import fftconvolve, lfilter, stft
 
-from .score import Genre, Score, compose, stream
+from .score import Score, compose, stream
 from .sound import SAMPLE_RATE, play, white
+from .tables import Genre
 
 # %% ../../nbs/B3_desk.ipynb #0f35caee
 BANDS = np.array([50, 170, 400, 950, 2100, 4300, 7300, 10000])  # Hz where a genre's `tone` is given
