@@ -21,8 +21,9 @@ _HOMES = {
     "musevae.widgets": ("Player", "LatentMap", "Compare", "Morph"),
 }
 _NAMES = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("annealing", "cli", "corpus", "demo", "elbo", "fitting", "generation", "geometry", "latent", "map", "mel", "presets", "probes",
-            "reconstruction", "report", "runs", "store", "synth", "training", "vae", "vocoder", "widgets", "windows")
+_MODULES = ("annealing", "cli", "corpus", "demo", "elbo", "fitting", "generation", "geometry", "latent", "map", "mel",
+            "presets", "probes", "reconstruction", "report", "runs", "store", "synth", "training", "vae", "vocoder",
+            "widgets", "windows")
 __all__ = ["__version__", *_NAMES]
 
 
