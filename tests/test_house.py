@@ -53,7 +53,7 @@ PLAN = {
     "vocoder": ("mel vocoder.phase", ""),
     "reconstruction": ("mel vae windows", ""),
     "generation": ("latent vae", ""),
-    "report": ("corpus elbo geometry latent probes reconstruction store vocoder windows", ""),
+    "report": ("corpus elbo geometry latent probes reconstruction runs store vocoder windows", ""),
     "widgets.media": ("", ""),
     "widgets.page": ("", ""),
     "widgets.scatter": ("widgets.media widgets.page", "corpus"),
@@ -61,7 +61,7 @@ PLAN = {
     "map": ("corpus latent store vocoder widgets", ""),
     "runfolder": ("", ""),
     "cli.screen": ("store", ""),
-    "cli": ("cli.screen runfolder store", "corpus fitting map mel presets reconstruction runs synth vocoder widgets windows"),
+    "cli": ("cli.screen runfolder store", "corpus fitting generation map mel presets report runs synth vocoder widgets.media windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}

@@ -113,11 +113,11 @@ def test_the_gaussian_without_a_latent(run):
 @pytest.fixture
 def said(run, monkeypatch, capsys):
     "`said(windows, *options)`: what `musevae evaluate` prints about a run and windows that are at hand."
-    from musevae import training
+    from musevae import runs
 
     def say(windows, *options):
-        monkeypatch.setattr(cli, "_run_folder", lambda path: path)
-        monkeypatch.setattr(training, "load_run", lambda path: run)
+        monkeypatch.setattr(cli, "run_folder", lambda path: path)
+        monkeypatch.setattr(runs, "load_run", lambda path: run)
         monkeypatch.setattr(cli, "_windows", lambda *_: windows)
         capsys.readouterr()
         assert cli.main(["evaluate", "RUN", "MUSIC", *map(str, options)]) == 0
@@ -215,7 +215,7 @@ def test_json_draws_and_writes_nothing(run, said, monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise AssertionError("written, though only figures were asked for")
 
-    monkeypatch.setattr(reconstruction, "save_evaluation", refuse)
+    monkeypatch.setattr(report, "save_evaluation", refuse)
     assert json.loads(said(run.windows(), "--json"))["data"]["path"] == "MUSIC"
     assert not run.path.exists()
 

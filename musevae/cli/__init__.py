@@ -301,18 +301,18 @@ def evaluate(
     "Errors in dB beside two baselines, the ELBO in nats, the genre probe: on music the run was not fitted to."
     at_least("--pairs", pairs, 0)
     path = run_folder(run)
-    from musevae import reconstruction
+    from musevae import report
     from musevae.runs import load_run
 
     run = load_run(path)
     windows = _windows(run, data)
-    judged = reconstruction.one_pass(run, windows)
-    result = reconstruction.evaluate(run, judged, source=data)
+    judged = report.one_pass(run, windows)
+    result = report.evaluate(run, judged, source=data)
     print_json(result) if json else _report(result, len(windows) - result["windows"])
     sys.stdout.flush()  # before anything is written: a disk that cannot be written to shall not cost the figures
     if json and out is None:
         return
-    written = reconstruction.save_evaluation(run, result, windows=judged, out=out, pairs=pairs)
+    written = report.save_evaluation(run, result, windows=judged, out=out, pairs=pairs)
     if not json:
         print(f"written  {len(written)} files in {written[-1].parent}: evaluation.json and .csv, figures, audio")
 
@@ -355,27 +355,6 @@ def _listen(file, spec, most):
     except MelError as fault:
         raise MelError(f"{file}: {fault}") from None
 
-# %% ../../nbs/A2_cli.ipynb #2d768302
-def _reconstruct(run, inverter, file, y, target):
-    "Picture, original and reconstruction of the windows `y` of one file; returns its row of the table."
-    import torch
-
-    from musevae.reconstruction import errors, figure_pairs, png_bytes, wav_bytes
-
-    spec = run.spec
-    x, ref_db = spec.forward(y)
-    with torch.inference_mode():
-        x_hat = run.vae.reconstruct(x.to(next(run.vae.parameters()).device)).cpu()
-    rmse_db, l1_db = errors(x, x_hat, top_db=spec.top_db)
-    names = [f"{file.stem}, from {i * spec.seconds:g} s" for i in range(len(x))]
-    sound = inverter(x_hat.clamp(0, 1), ref_db)
-    write_all([
-        (f"{target}.png", png_bytes(figure_pairs(x, x_hat, spec=spec, names=names, n=len(x)))),
-        (f"{target}.original.wav", wav_bytes(y, spec.sample_rate)),
-        (f"{target}.reconstruction.wav", wav_bytes(sound, spec.sample_rate)),
-    ])
-    return dict(file=str(file), windows=len(y), rmse_db=float(rmse_db), l1_db=float(l1_db))
-
 # %% ../../nbs/A2_cli.ipynb #558863e3
 @command
 def reconstruct(
@@ -394,6 +373,7 @@ def reconstruct(
     import pandas as pd
     from tqdm import tqdm
 
+    from musevae.report import save_reconstruction
     from musevae.runs import load_run
     from musevae.vocoder import get_inverter
 
@@ -407,7 +387,8 @@ def reconstruct(
         except (ValueError, OSError) as fault:
             note(f"left out: {line_of(fault)}")
             continue
-        rows.append(_reconstruct(run, inverter, file, y, out / stem))
+        rmse_db, l1_db = save_reconstruction(run, y, out / stem, title=file.stem, inverter=inverter)
+        rows.append(dict(file=str(file), windows=len(y), rmse_db=float(rmse_db), l1_db=float(l1_db)))
     if not rows:
         raise ValueError(f"FILE: expected audio of at least {run.spec.seconds:g} s, got none among {len(files)} files")
     table = pd.DataFrame(rows)
@@ -431,11 +412,10 @@ def sample(
     import torch
     from tqdm import tqdm
 
-    from musevae.reconstruction import sample as draw
-    from musevae.reconstruction import wav_bytes
+    from musevae.generation import sample as draw
     from musevae.runs import load_run
     from musevae.vocoder import get_inverter
-    from musevae.widgets import spectrogram_png
+    from musevae.widgets.media import spectrogram_png, wav_bytes
 
     run, out = load_run(path), folder(out)
     inverter, generator = get_inverter(spec=run.spec), torch.Generator().manual_seed(seed)
