@@ -48,7 +48,7 @@ PLAN = {
     "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),
     "probes": ("geometry", ""),
-    "latent": ("corpus geometry probes", ""),
+    "latent": ("corpus geometry probes vae windows", ""),
     "vocoder.phase": ("", ""),
     "vocoder": ("mel vocoder.phase", ""),
     "reconstruction": ("mel vae windows", ""),
@@ -61,7 +61,8 @@ PLAN = {
     "map": ("corpus latent store vocoder widgets", ""),
     "runfolder": ("", ""),
     "cli.screen": ("store", ""),
-    "cli": ("cli.screen runfolder store", "corpus fitting generation map mel presets report runs synth vocoder widgets.media windows"),
+    "cli": ("cli.screen runfolder store",
+            "corpus fitting generation map mel presets report runs synth vocoder widgets.media windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}

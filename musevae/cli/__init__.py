@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
 from tyro.conf import UseAppendAction
@@ -172,8 +172,9 @@ def _split(corpus, scheme, data, hint):
     return corpus
 
 # %% ../../nbs/A2_cli.ipynb #38f38b1d
-_PRESETS = ("demo", "gtzan", "paper", "code", "linear")
-_SPLITS = ("clip", "artist", "fault-filtered", "artist-folds")
+# copies of what the library has, for help must not wait for torch; tests hold them equal
+_Preset: TypeAlias = Literal["demo", "gtzan", "paper", "code", "linear"]
+_Split: TypeAlias = Literal["clip", "artist", "fault-filtered", "artist-folds"]
 
 # %% ../../nbs/A2_cli.ipynb #098cdc56
 def _settings(preset, words, **options):
@@ -209,12 +210,12 @@ def train(
     /,
     *,
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; made if absent")],
-    preset: Annotated[Literal[_PRESETS], arg(help="demo takes minutes, gtzan is our best")] = "demo",
+    preset: Annotated[_Preset, arg(help="demo takes minutes, gtzan is our best")] = "demo",
     latent_dim: Annotated[int | None, arg(metavar="INT", help="latent units (default: the preset's)")] = None,
     epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's, or what the run to "
                       "resume had planned); with --resume, a longer plan")] = None,
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
-    split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split; a run keeps it")] = "clip",
+    split: Annotated[_Split, arg(help="what stays together, or a published split; a run keeps it")] = "clip",
     layout: _Layout = "auto",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
     device: Annotated[str, arg(metavar="NAME", help="auto, cpu, cuda, or one of several: cuda:1")] = "auto",
@@ -304,15 +305,15 @@ def evaluate(
     from musevae import report
     from musevae.runs import load_run
 
-    run = load_run(path)
-    windows = _windows(run, data)
-    judged = report.one_pass(run, windows)
-    result = report.evaluate(run, judged, source=data)
+    trained = load_run(path)
+    windows = _windows(trained, data)
+    judged = report.one_pass(trained, windows)
+    result = report.evaluate(trained, judged, source=data)
     print_json(result) if json else _report(result, len(windows) - result["windows"])
     sys.stdout.flush()  # before anything is written: a disk that cannot be written to shall not cost the figures
     if json and out is None:
         return
-    written = report.save_evaluation(run, result, windows=judged, out=out, pairs=pairs)
+    written = report.save_evaluation(trained, result, windows=judged, out=out, pairs=pairs)
     if not json:
         print(f"written  {len(written)} files in {written[-1].parent}: evaluation.json and .csv, figures, audio")
 
@@ -336,11 +337,11 @@ def map_(
     from musevae.map import map_html
     from musevae.runs import load_run
 
-    run = load_run(path)
-    windows = _windows(run, data)
+    trained = load_run(path)
+    windows = _windows(trained, data)
     shown = min(windows.table["track"].nunique(), clips or len(windows))
-    rows = round(math.sqrt(places / 1.4)) or 1
-    map_html(run, windows, out, n_clips=clips, decoded=(rows, -(-places // rows)) if places else None)
+    rows = round(math.sqrt(places / 1.4)) or 1  # the map is 1.4 times as wide as high
+    map_html(trained, windows, out, n_clips=clips, decoded=(rows, -(-places // rows)) if places else None)
     print(f"{out}: {shown} clips, {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 # %% ../../nbs/A2_cli.ipynb #98c83931
@@ -377,20 +378,20 @@ def reconstruct(
     from musevae.runs import load_run
     from musevae.vocoder import get_inverter
 
-    run, out, rows, stems = load_run(path), folder(out), [], {}
-    inverter = get_inverter(spec=run.spec)
+    trained, out, rows, stems = load_run(path), folder(out), [], {}
+    inverter = get_inverter(spec=trained.spec)
     for file in tqdm(files, unit="file", disable=not progress()):
         stems[file.stem] = stems.get(file.stem, 0) + 1
         stem = file.stem if stems[file.stem] == 1 else f"{file.stem}.{stems[file.stem]}"
         try:
-            y = _listen(file, run.spec, windows)
+            y = _listen(file, trained.spec, windows)
         except (ValueError, OSError) as fault:
             note(f"left out: {line_of(fault)}")
             continue
-        rmse_db, l1_db = save_reconstruction(run, y, out / stem, title=file.stem, inverter=inverter)
+        rmse_db, l1_db = save_reconstruction(trained, y, out / stem, title=file.stem, inverter=inverter)
         rows.append(dict(file=str(file), windows=len(y), rmse_db=float(rmse_db), l1_db=float(l1_db)))
     if not rows:
-        raise ValueError(f"FILE: expected audio of at least {run.spec.seconds:g} s, got none among {len(files)} files")
+        raise ValueError(f"FILE: expected audio of at least {trained.spec.seconds:g} s, got none among {len(files)} files")
     table = pd.DataFrame(rows)
     write_text(out / "reconstructions.csv", table.to_csv(index=False))
     print(table.to_string(index=False, float_format="%.2f"))
@@ -417,12 +418,12 @@ def sample(
     from musevae.vocoder import get_inverter
     from musevae.widgets.media import spectrogram_png, wav_bytes
 
-    run, out = load_run(path), folder(out)
-    inverter, generator = get_inverter(spec=run.spec), torch.Generator().manual_seed(seed)
+    trained, out = load_run(path), folder(out)
+    inverter, generator = get_inverter(spec=trained.spec), torch.Generator().manual_seed(seed)
     for first in tqdm(range(0, n, 16), unit_scale=16, unit="sample", disable=not progress()):
-        x = draw(run.vae, min(16, n - first), generator).clamp(0, 1)  # a few at a time: any number fits into memory
+        x = draw(trained.vae, min(16, n - first), generator).clamp(0, 1)  # a few at a time: any number fits into memory
         for i, (picture, y) in enumerate(zip(x, inverter(x, x.new_zeros(len(x))), strict=True), first):
-            sound = wav_bytes(0.5 * y / y.abs().max().clamp_min(1e-6), run.spec.sample_rate)
+            sound = wav_bytes(0.5 * y / y.abs().max().clamp_min(1e-6), trained.spec.sample_rate)
             write_all([(out / f"sample.{i:03d}.png", spectrogram_png(picture)), (out / f"sample.{i:03d}.wav", sound)])
     print(f"{n} samples in {out} (seed {seed}): pictures, and sounds brought to half of full scale")
 

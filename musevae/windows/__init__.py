@@ -6,6 +6,7 @@
 __all__ = ['WindowSet', 'mel_windows', 'ClipSet', 'mel_clips', 'CACHE', 'corpus_key']
 
 # %% ../../nbs/03c_windows.ipynb #59eb71e0
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,11 @@ class WindowSet:
     def tensor(self, device="cpu"):
         "All pictures on a device: `(n, 1, n_mels, frames)` float32."
         return torch.from_numpy(np.array(self.x)).to(device).float().unsqueeze(1)
+
+    def batches(self, size: int = 64, device: torch.device | str = "cpu") -> Iterator[torch.Tensor]:
+        "The pictures on a `device`, at most `size` at a time: `(size, 1, n_mels, frames)` float32, in order."
+        for start in range(0, len(self), size):
+            yield torch.from_numpy(np.array(self.x[start : start + size])).to(device).float().unsqueeze(1)
 
     def select(self, what):
         "The windows of a split (by name) or of a mask or list of row numbers."
