@@ -19,9 +19,10 @@ import torch
 from numpy.typing import ArrayLike
 
 from . import moved
-from .corpus import genre_style
+from .evaluation import device_of
 from .geometry import feature_matrix, genre_distances, group_means, groups_of, holm  # noqa: F401
 from .geometry import rank_table, unit_means, units_of  # noqa: F401
+from .looks import genre_style
 from .probes import Probe, Pulse, clustering, compare_spaces, feature_spaces, knn_purity  # noqa: F401
 from .probes import mel_statistics, mfcc_statistics, onset_envelope, probe, probe_gap, pulse, regress  # noqa: F401
 from .vae import ConvVAE
@@ -104,11 +105,10 @@ def encode_corpus(
         raise ValueError(f"statistic: expected 'mean' or 'sample', got {statistic!r}")
     if not len(windows):
         raise ValueError("windows: expected at least one, got none")
-    device = next((p.device for p in vae.parameters()), torch.device("cpu"))
     was_training = vae.training
     vae.eval()
     mean, std = [], []
-    for x in windows.batches(batch_size, device):
+    for x in windows.batches(batch_size, device_of(vae)):
         q = vae.encode(x)
         mean.append(q.mean.float().cpu().numpy())
         std.append(q.stddev.float().cpu().numpy())
@@ -194,7 +194,7 @@ def unit_effects(vae: ConvVAE, z: ArrayLike, *, probes: int = 64, seed: int = 0)
         seed: of the codes and of the random pictures.
     """
     z = np.asarray(z, np.float32)
-    rng, device = np.random.default_rng(seed), next((p.device for p in vae.parameters()), torch.device("cpu"))
+    rng, device = np.random.default_rng(seed), device_of(vae)
     codes = torch.from_numpy(z[rng.integers(0, len(z), probes)]).to(device)
     total, bins = 0, math.prod(vae.spec.shape)
     for few in codes.split(16):  # for memory

@@ -241,7 +241,7 @@ def train(
         print(f"{name:<8} {words}", flush=True)
     run = runs.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=progress(), device=device,
                      on_epoch=epoch_lines(), tensorboard=tensorboard, **changes)
-    best = run.metrics["valid_elbo"].idxmax()
+    best = run.metrics["valid_elbo_nats"].idxmax()
     print(f"kept     epoch {run.metrics['epoch'][best]}: the best ELBO on clips not trained on (nats per window)")
     print(f"run      {run.path}")
     print(f"next     musevae evaluate {shlex.join([str(run.path), str(data)])}")
@@ -307,7 +307,7 @@ def evaluate(
 
     trained = load_run(path)
     windows = _windows(trained, data)
-    judged = report.one_pass(trained, windows)
+    judged = report.judge_run(trained, windows)
     result = report.evaluate(trained, judged, source=data)
     print_json(result) if json else _report(result, len(windows) - result["windows"])
     sys.stdout.flush()  # before anything is written: a disk that cannot be written to shall not cost the figures
@@ -448,7 +448,7 @@ def info(
         "mel": f"fingerprint {found.get('mel_fingerprint')}",
         "clips": ", ".join(f"{n} {split}" for split, n in found.get("clips", {}).items()),
         "epochs": f"{found['epochs']} of {found.get('train', {}).get('epochs')}",
-        "best": f"epoch {best['epoch']:.0f}: ELBO {best['valid_elbo']:,.0f} nats per window, "
+        "best": f"epoch {best['epoch']:.0f}: ELBO {best.get('valid_elbo_nats', best.get('valid_elbo')):,.0f} nats per window, "
                 f"RMSE {best['valid_rmse_db']:.2f} dB on validation clips" if best else "nothing saved yet",
         "judged": f"{judged['windows']} held-out windows: ELBO {judged['elbo_nats']:,.0f} nats per window, one Gaussian "
                   f"without a latent {judged['coloured_nats']:,.0f}" if judged and "coloured_nats" in judged else "not yet",
