@@ -223,7 +223,7 @@ def _judged(vae, part, kept):
     kl = kl_to_standard_normal(q)
     return (*errors(x, x_mean, over="windows", top_db=vae.spec.top_db),
             errors(x, x_drawn, over="windows", top_db=vae.spec.top_db).rmse_db,
-            LIKELIHOODS[vae.likelihood](x, x_drawn, vae.scale), kl.sum(1), kl.sum(0, keepdim=True),
+            LIKELIHOODS[vae.likelihood].nll_at(x, x_drawn, vae.scale), kl.sum(1), kl.sum(0, keepdim=True),
             q.mean.float(), q.stddev.float(), (x[kept] - x_drawn[kept]).half())
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de012

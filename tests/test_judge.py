@@ -19,9 +19,10 @@ from musevae import cli, reconstruction, report
 from musevae.generation import sample
 from musevae.latent import encode_corpus
 from musevae.mel import MelSpec
-from musevae.report import evaluate, evaluation_folder, judge_run, save_evaluation, wav_bytes
+from musevae.report import evaluate, evaluation_folder, judge_run, save_evaluation
 from musevae.runs import Run
 from musevae.vae import ColouredGaussian, ConvVAE, SeparableTransform, VAEConfig
+from musevae.widgets.media import wav_bytes
 from musevae.windows import WindowSet
 
 ROOT = Path(__file__).resolve().parents[1]
