@@ -62,7 +62,7 @@ PLAN = {
     "widgets.page": ("", ""),
     "widgets.scatter": ("looks widgets.media widgets.page", ""),
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
-    "map": ("corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
+    "map": ("corpus.audio evaluation latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
     "runfolder": ("", ""),
     "cli.screen": ("store", ""),
     "cli": ("cli.screen runfolder store",
