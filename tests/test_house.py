@@ -47,8 +47,9 @@ PLAN = {
     "evaluation": ("vae vae.likelihood vae.prior windows", ""),
     "training": ("annealing elbo vae", ""),
     "presets": ("mel training vae", ""),
-    "fitting": ("evaluation store training", ""),
-    "runs": ("corpus fitting presets store vae windows", ""),
+    "device": ("store training", ""),
+    "fitting": ("device evaluation store training vae", ""),
+    "runs": ("corpus device fitting mel presets store training vae windows", ""),
     "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),
     "probes": ("geometry", ""),
@@ -64,8 +65,12 @@ PLAN = {
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
     "map": ("corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
     "cli.screen": ("store", ""),
+<<<<<<< HEAD
     "cli": ("cli.screen store",
             "corpus fitting generation map mel presets reconstruction report runs synth vocoder widgets.media windows"),
+=======
+    "cli": ("cli.screen store", "corpus device map mel presets reconstruction report runs synth vocoder widgets windows"),
+>>>>>>> h/train
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
