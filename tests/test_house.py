@@ -44,11 +44,12 @@ PLAN = {
     "vae.export": ("store", ""),
     "vae": ("mel store vae.export vae.linear vae.networks", ""),
     "elbo": ("vae.likelihood vae.prior", ""),
-    "evaluation": ("elbo vae windows", ""),
+    "evaluation": ("vae vae.likelihood vae.prior windows", ""),
     "training": ("annealing elbo vae", ""),
     "presets": ("mel training vae", ""),
-    "fitting": ("evaluation store training", ""),
-    "runs": ("corpus fitting presets store vae windows", ""),
+    "device": ("store training", ""),
+    "fitting": ("device evaluation store training vae", ""),
+    "runs": ("corpus device fitting mel presets store training vae windows", ""),
     "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),
     "probes": ("geometry", ""),
@@ -65,8 +66,17 @@ PLAN = {
     "map": ("corpus.audio evaluation latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
     "runfolder": ("", ""),
     "cli.screen": ("store", ""),
+<<<<<<< HEAD
+<<<<<<< HEAD
+    "cli": ("cli.screen store",
+            "corpus fitting generation map mel presets reconstruction report runs synth vocoder widgets.media windows"),
+=======
+    "cli": ("cli.screen store", "corpus device map mel presets reconstruction report runs synth vocoder widgets windows"),
+>>>>>>> h/train
+=======
     "cli": ("cli.screen runfolder store",
             "corpus fitting generation map mel presets report runs synth vocoder widgets.media windows"),
+>>>>>>> h/desk
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
