@@ -69,11 +69,10 @@ def batches(windows: WindowSet | torch.Tensor, batch_size: int = 64) -> Iterator
         windows: a `WindowSet`, or a tensor `(n, 1, n_mels, frames)`.
         batch_size: windows at a time, at most.
     """
-    for start in range(0, len(windows), batch_size):
-        if isinstance(windows, torch.Tensor):
-            yield windows[start : start + batch_size].float()
-        else:
-            yield torch.from_numpy(np.array(windows.x[start : start + batch_size])).float().unsqueeze(1)
+    if isinstance(windows, torch.Tensor):
+        yield from (windows[start : start + batch_size].float() for start in range(0, len(windows), batch_size))
+    else:
+        yield from windows.batches(batch_size)
 
 
 class Pass(NamedTuple):

@@ -53,7 +53,7 @@ PLAN = {
     "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),
     "probes": ("geometry", ""),
-    "latent": ("geometry looks probes", ""),
+    "latent": ("evaluation geometry looks probes vae windows", ""),
     "vocoder.phase": ("", ""),
     "vocoder": ("mel vocoder.phase", ""),
     "widgets.media": ("", ""),
@@ -64,10 +64,12 @@ PLAN = {
     "widgets.page": ("", ""),
     "widgets.scatter": ("looks widgets.media widgets.page", ""),
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
-    "map": ("corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
+    "map": ("corpus.audio evaluation latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows",
+            ""),
+    "runfolder": ("", ""),
     "cli.screen": ("store", ""),
-    "cli": ("cli.screen store",
-            "corpus device generation map mel presets reconstruction report runs synth vocoder widgets.media windows"),
+    "cli": ("cli.screen runfolder store",
+            "corpus device generation map mel presets report runs synth vocoder widgets.media windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
