@@ -270,7 +270,7 @@ def one_pass(
     vae, top_db, parts, every = run.vae.eval(), run.spec.top_db, [], -(-len(judged) // RESIDUALS)
     for number, (x, x_mean, x_drawn, q) in enumerate(passes(vae, judged, batch_size=batch_size, seed=seed)):
         kept = slice(-number * batch_size % every, None, every)
-        bound = elbo(x, x_drawn, q, likelihood=vae.likelihood, scale=vae.scale)
+        bound = elbo(x, x_drawn, q, likelihood=vae.likelihood, prior=vae.prior)
         parts.append((
             *errors(x, x_mean, over="windows", top_db=top_db),
             errors(x, x_drawn, over="windows", top_db=top_db).rmse_db,
@@ -370,7 +370,7 @@ def evaluate(
     result |= dict(
         bits_per_second=judged.rate / math.log(2) / run.spec.seconds,
         active_units=int((mean.var(0) > 0.01).sum()),
-        likelihood=vae.likelihood,
+        likelihood=vae.likelihood.name,
         scale_db=float(torch.as_tensor(vae.scale).double().mean()) * run.spec.top_db,
     )
     result |= _probe_figures(judged, seed)
@@ -464,11 +464,7 @@ def with_noise(
 ) -> torch.Tensor:
     "x from p(x|z): pictures with the noise drawn that the likelihood puts on them, clipped to [0, 1] as data are."
     x_hat, generator = torch.as_tensor(x_hat).float().cpu(), torch.Generator().manual_seed(seed)
-    if vae.likelihood == "laplace":  # the difference of two exponential variables
-        unit = torch.rand(2, *x_hat.shape, generator=generator).log().diff(dim=0)[0]
-    else:
-        unit = torch.randn(x_hat.shape, generator=generator)
-    return (x_hat + vae.scale.cpu().reshape(-1, 1) * unit).clamp(0, 1)
+    return vae.likelihood.draw(x_hat, generator).clamp(0, 1)
 
 # %% ../nbs/10_reconstruction.ipynb #f62aab64
 def wav_bytes(
@@ -556,7 +552,7 @@ def _contents(judged, result, pairs, batch_size):
         drawn = figure_pairs(shown.tensor(), x_hat, spec=spec, names=names, n=len(shown))
         yield "figures/reconstructions.png", png_bytes(drawn)
     z = residual_z(judged.residuals, torch.zeros(()), vae.scale)
-    yield "figures/residuals.png", png_bytes(plot_calibration(z, spec, likelihood=vae.likelihood))
+    yield "figures/residuals.png", png_bytes(plot_calibration(z, spec, likelihood=vae.likelihood.name))
     if (figure := _latent_figure(judged)) is not None:
         yield "figures/latent.png", png_bytes(figure)
     for name, sound in _sounds(shown, x_hat, names, spec) if pairs else ():
