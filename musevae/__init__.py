@@ -7,6 +7,8 @@ and `vocoder`. The names that most programs need are offered here too, and impor
     run = musevae.train("MUSIC", "runs/first")
     z = musevae.encode_corpus(run.vae, run.windows("test")).mean
 """
+from collections.abc import Callable, Collection
+
 __version__ = "0.1.0"
 
 # This file is written by hand (nbdev keeps only the version in it): every other module is exported from its chapter.
@@ -21,12 +23,10 @@ _HOMES = {
     "musevae.widgets": ("Player", "LatentMap", "Compare", "Morph"),
 }
 _NAMES = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("annealing", "cli", "corpus", "demo", "elbo", "fitting", "geometry", "latent", "map", "mel", "presets", "probes",
-            "reconstruction", "runs", "store", "synth", "training", "vae", "vocoder", "widgets", "windows")
 __all__ = ["__version__", *_NAMES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     "A public name or a module, imported when it is first asked for (PEP 562)."
     from importlib import import_module
 
@@ -34,22 +34,31 @@ def __getattr__(name):
         value = getattr(import_module(_NAMES[name]), name)
         globals()[name] = value
         return value
-    if name in _MODULES:
+    if name in _modules():
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__, *_modules()})
 
 
-def moved(module, homes, silent=()):
-    """A `__getattr__` for `module` that finds names which have moved: `homes` maps each name to the module it is in now.
+def _modules():
+    "Names of the modules and packages in this folder."
+    from pkgutil import iter_modules
 
-    Importing by the old address works for one release, with a `DeprecationWarning` that states the new one; the names in
-    `silent` are served for good, without a word.
+    return {found.name for found in iter_modules(__path__) if not found.name.startswith("_")}
+
+
+def moved(module: str, homes: dict[str, str], silent: Collection[str] = ()) -> Callable[[str], object]:
+    """A `__getattr__` for a module whose names have moved: importing by the old address works for one release.
+
+    Args:
+        module: the old address, for messages.
+        homes: name -> module it is in now; a `DeprecationWarning` states it.
+        silent: names that are served for good, without a word.
     """
-    def __getattr__(name):
+    def __getattr__(name: str) -> object:
         import warnings
         from importlib import import_module
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from musevae import cli, reconstruction
+from musevae import cli, report
 from musevae.cli import main
 from musevae.vocoder import get_inverter
 
@@ -310,7 +310,7 @@ def test_evaluate_judges_held_out_clips(way, capsys):
 
 def test_evaluate_json_is_one_object(way, monkeypatch, capsys):
     music, run = way
-    monkeypatch.setattr(reconstruction, "save_evaluation", lambda *_, **__: [])
+    monkeypatch.setattr(report, "save_evaluation", lambda *_, **__: [])
     assert main(["evaluate", run, music, "--json", "--pairs", 1]) == 0
     result = json.loads(capsys.readouterr().out)
     named = """windows clips latent_dim rmse_db l1_db rmse_db_sampled pca_rmse_db separable_rmse_db elbo_nats

@@ -20,7 +20,9 @@ from .phase import griffin_lim, istft, loudest_tree, pghi, phase_steps, stft  # 
 INVERTERS: dict[str, type["Inverter"]] = {}
 
 # %% ../../nbs/11_vocoder.ipynb #2e32eb3f
-def _pictures(x, ref_db, n_mels):
+def _pictures(
+    x: torch.Tensor | np.ndarray, ref_db: torch.Tensor | np.ndarray, n_mels: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     "Pictures and references at the border, float32 and on one device, or a `MelError`."
     x = torch.as_tensor(x).float()
     ref_db = torch.as_tensor(ref_db, device=x.device, dtype=x.dtype)
@@ -59,7 +61,7 @@ class Inverter:
         self.options = {**self.defaults, **options}
 
     def __init_subclass__(cls) -> None:
-        cls.defaults = {**super(cls, cls).defaults, **cls.__dict__.get("defaults", {})}
+        cls.defaults = {k: v for kind in reversed(cls.__mro__) for k, v in vars(kind).get("defaults", {}).items()}
         if "name" in cls.__dict__:
             known = INVERTERS.setdefault(cls.name, cls)
             if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
