@@ -32,7 +32,7 @@ def demo_run(*, progress: bool = True) -> Run:
     """The run the book shows: preset `demo` on `made_corpus()`, under `home()`; trained on first use (minutes), then loaded.
 
     Args:
-        progress: bars on standard error.
+        progress: show bars while it is made.
     """
     corpus = split_clips(made_corpus(progress=progress), seed=0)
     windows = mel_windows(corpus, progress=progress)

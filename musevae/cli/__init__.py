@@ -226,7 +226,8 @@ def train(
     "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits, figures."
     at_least("--latent-dim", latent_dim)
     at_least("--epochs", epochs)
-    from musevae import fitting, runs
+    from musevae import device as devices
+    from musevae import runs
     from musevae.corpus import check_outside, load_corpus
     from musevae.windows import mel_windows
 
@@ -234,7 +235,7 @@ def train(
     if not resume:
         runs.vacant(out)
     changes, spec = _settings(preset, set_, **{"vae.latent_dim": latent_dim, "train.epochs": epochs})
-    place = fitting.find_device(device)
+    place = devices.find_device(device)
     corpus = _split(load_corpus(data, layout=layout, progress=progress()), split, data, hint=not resume)
     windows = mel_windows(corpus, spec, progress=progress())
     for name, words in _plan(corpus, split, windows, preset, changes, place):
