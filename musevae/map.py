@@ -122,7 +122,7 @@ def latent_map(
         names=[f"{r.track} · window {r.window} · {s}" for r, s in zip(table.itertuples(), split, strict=True)],
         sounds=[mp3(y, rate) for y in matched(sounds)],
         images=[spectrogram_png(np.asarray(windows.x[i, :, :frames], np.float32), size=size, seconds=lasting) for i in shown],
-        explained=seen,
+        explained=seen.tolist(),
         decoded=grid or None,
         decode=lambda at: to_sound(pca.inverse(at)),
         arrows=drawn,
