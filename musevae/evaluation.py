@@ -14,9 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .elbo import rate
 from .vae import ConvVAE
-from .vae.likelihood import family_of
 from .windows import WindowSet
 
 # %% ../nbs/07a_evaluation.ipynb #cdd828d3
@@ -223,10 +221,10 @@ def judge(
 def _judged(vae, part, kept):
     "What is kept of a batch: five figures of each window, the sum of KL by unit, codes, and residuals of the rows `kept`."
     x, x_mean, x_drawn, q, z = part
-    kl = rate(q, getattr(vae, "prior", None), z)
+    kl = vae.prior.rate(q, z)
     return (*errors(x, x_mean, over="windows", top_db=vae.spec.top_db),
             errors(x, x_drawn, over="windows", top_db=vae.spec.top_db).rmse_db,
-            family_of(vae.likelihood).nll_at(x, x_drawn, vae.scale), kl.sum(1), kl.sum(0, keepdim=True),
+            vae.likelihood.nll(x, x_drawn, z), kl.sum(1), kl.sum(0, keepdim=True),
             q.mean.float(), q.stddev.float(), (x[kept] - x_drawn[kept]).half())
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de012

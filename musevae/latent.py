@@ -196,7 +196,7 @@ def unit_effects(vae: ConvVAE, z: ArrayLike, *, probes: int = 64, seed: int = 0)
     z = np.asarray(z, np.float32)
     rng, device = np.random.default_rng(seed), device_of(vae)
     codes = torch.from_numpy(z[rng.integers(0, len(z), probes)]).to(device)
-    total, bins = 0, math.prod(vae.spec.shape)
+    total, bins = torch.zeros((), device=device), math.prod(vae.spec.shape)
     for few in codes.split(16):  # for memory
         few = few.requires_grad_()
         x = vae.picture(few)
