@@ -131,7 +131,7 @@ def latent_map(
         names=_names(table),
         sounds=[mp3(y, rate) for y in matched(sounds)],
         images=[spectrogram_png(np.asarray(windows.x[i, :, :frames], np.float32), size=size, seconds=lasting) for i in shown],
-        explained=seen,
+        explained=seen.tolist(),
         decoded=grid or None,
         decode=lambda at: to_sound(pca.inverse(at)),
         arrows=drawn,
