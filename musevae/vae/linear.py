@@ -7,14 +7,15 @@ __all__ = ['cosine_basis', 'SeparableTransform', 'PCABaseline', 'ColouredGaussia
 
 # %% ../../nbs/04a_linear.ipynb #47c20a1a
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 # %% ../../nbs/04a_linear.ipynb #0c0433b2
-def cosine_basis(n):
-    "The orthonormal DCT-II as a matrix: `(n, n)`, row l is the cosine of l half-periods."
+def cosine_basis(n: int) -> torch.Tensor:
+    "The orthonormal DCT-II of `n` frames as a matrix: `(n, n)`, row l is the cosine of l half-periods."
     k = torch.arange(n, dtype=torch.float64)
     basis = torch.cos(math.pi / n * torch.outer(k, k + 0.5)) * math.sqrt(2 / n)
     basis[0] /= math.sqrt(2)
@@ -25,7 +26,18 @@ class SeparableTransform(nn.Module):
     """Principal components along frequency × cosines along time, the `latent_dim` coefficients of largest variance.
 
     A linear VAE at its optimum: `posterior` and `decode` are exact for Gaussian noise of variance `noise`.
-    With `latent_dim = 0` only the mean spectrum is left.
+
+    Args:
+        shape: bands and frames of a picture.
+        latent_dim: coefficients to keep; with 0 only the mean spectrum is left.
+
+    Attributes:
+        profile: mean spectrum, `(n_mels, 1)`.
+        bands: principal components along frequency, the rows of `(n_mels, n_mels)`.
+        cosines: `cosine_basis(frames)`.
+        index: places kept, counted band by band, `(latent_dim,)`.
+        variance: of their coefficients, `(latent_dim,)`.
+        noise: mean variance of the others, `()`.
     """
 
     profile: torch.Tensor
@@ -35,7 +47,7 @@ class SeparableTransform(nn.Module):
     variance: torch.Tensor
     noise: torch.Tensor
 
-    def __init__(self, shape, latent_dim):
+    def __init__(self, shape: Sequence[int], latent_dim: int):
         super().__init__()
         bands, frames = shape
         if not 0 <= latent_dim <= bands * frames:
@@ -48,14 +60,14 @@ class SeparableTransform(nn.Module):
         self.register_buffer("noise", torch.tensor(0.01))
 
     @classmethod
-    def fit(cls, x, latent_dim):
-        "The transform of training windows `x (n, 1, n_mels, frames)`."
+    def fit(cls, x: torch.Tensor, latent_dim: int) -> "SeparableTransform":
+        "The transform of training windows `x (n, 1, n_mels, frames)` that keeps `latent_dim` coefficients."
         self = cls(x.shape[2:], latent_dim).to(x.device)
         self.refit(x)
         return self
 
     @torch.no_grad()
-    def refit(self, x):
+    def refit(self, x: torch.Tensor) -> None:
         "Fit in place to windows `x (n, 1, n_mels, frames)`, a few at a time."
         self._check(x)
         parts = x.split(64)  # which may be float16: each is widened before it is summed
@@ -77,44 +89,49 @@ class SeparableTransform(nn.Module):
     def _all_coefficients(self, x):
         return (self.bands @ (x[:, 0] - self.profile) @ self.cosines.T).flatten(1)
 
-    def coefficients(self, x):
+    def coefficients(self, x: torch.Tensor) -> torch.Tensor:
         "The kept coefficients of `x (batch, 1, n_mels, frames)`: `(batch, latent_dim)`."
         return self._all_coefficients(x)[:, self.index]
 
-    def picture(self, c):
-        "The picture of coefficients `(batch, latent_dim)`: `(batch, 1, n_mels, frames)`."
+    def picture(self, c: torch.Tensor) -> torch.Tensor:
+        "The picture of coefficients `c (batch, latent_dim)`: `(batch, 1, n_mels, frames)`."
         bands, frames = len(self.profile), len(self.cosines)
         grid = c.new_zeros(len(c), bands * frames).index_copy(1, self.index, c).unflatten(1, (bands, frames))
         return (self.bands.T @ grid @ self.cosines + self.profile).unsqueeze(1)
 
     @property
-    def weight(self):
+    def weight(self) -> torch.Tensor:
         "Standard deviation of the signal in each coefficient, w: `(latent_dim,)`."
         return (self.variance - self.noise).clamp_min(1e-12).sqrt()
 
-    def posterior(self, x):
-        "Mean and log-variance of q(z|x), each `(batch, latent_dim)`; the latter is the same for every x."
+    def posterior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        "Mean and log-variance of q(z|x) of `x`, each `(batch, latent_dim)`; the latter is the same for every x."
         mean = self.coefficients(x) * (self.weight / self.variance)
         return mean, (self.noise / self.variance).clamp(1e-12, 1.0).log().expand_as(mean)
 
-    def decode(self, z):
-        "The mean picture of z `(batch, latent_dim)`: `(batch, 1, n_mels, frames)`."
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        "The mean picture of codes `z (batch, latent_dim)`: `(batch, 1, n_mels, frames)`."
         return self.picture(z * self.weight)
 
-    def reconstruct(self, x):
-        "The nearest picture in the span of the kept basis pictures: no shrinkage, no noise."
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        "The picture nearest to `x` in the span of the kept basis pictures: no shrinkage, no noise."
         return self.picture(self.coefficients(x))
 
 # %% ../../nbs/04a_linear.ipynb #030edf86
 class PCABaseline:
-    "Principal components of whole windows: the basis that fits the training windows best, and only them."
+    """Principal components of whole windows: the basis that fits the training windows best, and only them.
 
-    def __init__(self, mean, basis):
-        self.mean, self.basis = mean, basis  # (features,), (d, features): orthonormal rows
+    Args:
+        mean: of the training windows, `(features,)`.
+        basis: orthonormal rows, `(d, features)`.
+    """
+
+    def __init__(self, mean: torch.Tensor, basis: torch.Tensor):
+        self.mean, self.basis = mean, basis
 
     @classmethod
-    def fit(cls, x, latent_dim):
-        "From windows `x (n, 1, n_mels, frames)`; at most n − 1 components exist, so `basis` may have fewer rows."
+    def fit(cls, x: torch.Tensor, latent_dim: int) -> "PCABaseline":
+        "From windows `x (n, 1, n_mels, frames)`: `latent_dim` rows of `basis`, or n − 1, for no more components exist."
         flat = x.flatten(1)
         mean = flat.mean(0)
         centred = flat - mean
@@ -124,7 +141,7 @@ class PCABaseline:
         basis = (vectors.flip(1)[:, :rank] / scale).T.float() @ centred
         return cls(mean, basis)
 
-    def reconstruct(self, x):
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
         "The nearest picture in the span: same shape as `x`."
         flat = x.flatten(1) - self.mean
         return (flat @ self.basis.T @ self.basis + self.mean).view_as(x)
@@ -133,15 +150,23 @@ class PCABaseline:
 class ColouredGaussian:
     """One Gaussian for all windows, without a latent variable: the places of the separable basis are independent, each
     with a variance of its own. A density to hold every bound in nats against; it compresses nothing.
+
+    Args:
+        transform: one that keeps every place.
     """
 
-    def __init__(self, transform):
-        self.transform = transform  # a `SeparableTransform` that keeps every place
+    def __init__(self, transform: SeparableTransform):
+        self.transform = transform
 
     @classmethod
-    def fit(cls, x, neighbours=8, floor=1e-3):
-        """From training windows `x (n, 1, n_mels, frames)`: variances, drawn towards the average of 5 × 9 places around
-        each as `neighbours` more windows would draw them, and at least `floor²` (in units of x)."""
+    def fit(cls, x: torch.Tensor, neighbours: float = 8, floor: float = 1e-3) -> "ColouredGaussian":
+        """From training windows: a variance a place, drawn towards the average of 5 × 9 places around it.
+
+        Args:
+            x: windows, `(n, 1, n_mels, frames)`.
+            neighbours: that average counts as much as so many windows more.
+            floor: least standard deviation, in units of x: that of the smallest calibrated noise, 0.08 dB.
+        """
         transform = SeparableTransform.fit(x, x.shape[2:].numel())
         shape, index, variance = x.shape[2:], transform.index, transform.variance
         plane = torch.empty_like(variance).index_copy(0, index, variance).view(1, 1, *shape)
@@ -150,7 +175,7 @@ class ColouredGaussian:
         return cls(transform)
 
     @torch.no_grad()
-    def log_evidence(self, x):
+    def log_evidence(self, x: torch.Tensor) -> torch.Tensor:
         "log p(x) of windows `x (n, 1, n_mels, frames)`: `(n,)`, float64, nats."
         self.transform._check(x)
         variance = self.transform.variance.double()
@@ -158,7 +183,7 @@ class ColouredGaussian:
         return -(torch.cat(squares) + (2 * math.pi * variance).log().sum()) / 2
 
     @torch.no_grad()
-    def sample(self, n, generator=None):
-        "Windows drawn from it, `(n, 1, n_mels, frames)`: noise of the music's colour, not clipped to [0, 1]."
+    def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        "`n` windows drawn with `generator`, `(n, 1, n_mels, frames)`: noise of the music's colour, not clipped to [0, 1]."
         sigma = self.transform.variance.sqrt()
         return self.transform.picture(sigma * torch.randn(n, len(sigma), device=sigma.device, generator=generator))
