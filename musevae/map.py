@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from .corpus.audio import read_audio
+from .evaluation import device_of
 from .latent import LatentPCA, encode_corpus, unit_effects
 from .mel import MelSpec
 from .runs import Run
@@ -106,9 +107,9 @@ def latent_map(
     size, lasting = (min(size[0], spec.n_mels), min(size[1], frames)), frames * spec.hop / rate
     sounds = [read_audio(r.path, sample_rate=rate, start=r.start_s, seconds=seconds) for r in table.itertuples()]
     split = table["split"].fillna("not split") if "split" in table else pd.Series("not split", table.index)
-    decode, device = vae.eval().decode, next((p.device for p in vae.parameters()), "cpu")
+    vae.eval()
     to_sound = _sound_decoder(
-        lambda z: spec.log(decode(z.to(device))), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
+        lambda z: vae.picture(z.to(device_of(vae))).clamp(0, 1), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
     )
     grid = decoded and decoded_grid(
         points, lambda at: to_sound(pca.inverse(at)), shape=decoded, sample_rate=rate, size=size, hop=spec.hop
