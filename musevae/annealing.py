@@ -139,7 +139,8 @@ class Cyclical(Linear):
 constant, linear, sigmoid, cosine, cyclical = Constant, Linear, Sigmoid, Cosine, Cyclical
 
 # %% ../nbs/06_annealing.ipynb #614361be
-SCHEDULES: dict[str, type[Any]] = {s.__name__.lower(): s for s in (Constant, Linear, Sigmoid, Cosine, Cyclical)}  # by name
+# by name; called with the schedule's fields
+SCHEDULES: dict[str, type[Any]] = {s.__name__.lower(): s for s in (Constant, Linear, Sigmoid, Cosine, Cyclical)}
 
 # %% ../nbs/06_annealing.ipynb #320d986b
 def schedule(name: str, steps: float | None = None, **options: Any) -> Constant | Linear:
@@ -172,7 +173,7 @@ def free_bits(kl_per_unit: torch.Tensor, lam: float) -> torch.Tensor:
 # %% ../nbs/06_annealing.ipynb #b735bb76
 def target_rate(beta: float, rate: float, target: float, *, gain: float = 0.02,
                 bounds: tuple[float, float] = (1e-4, 1e4)) -> float:
-    """β for the next step, β·exp(g·clip((rate − target)/target, −1, 1)): up while the rate is too high, down while too low.
+    """β for the next step, β·exp(g·clip((rate − target)/target, −1, 1)): up while the rate is too high, else down.
 
     Args:
         beta: β of the step just made, > 0.

@@ -63,7 +63,8 @@ def export_onnx(vae: Any, path: str | Path) -> Path:
         raise ValueError(f'export_onnx: expected onnx and onnxscript, got no {missing[0]}: pip install "musevae[onnx]"')
     path, device, training = folder(path), vae.device, vae.training
     x, z = torch.rand(2, 1, *vae.spec.shape, device=device), torch.zeros(2, vae.latent_dim, device=device)
-    about = dict(vae=json.dumps(vae.config.to_dict()), mel=json.dumps(vae.spec.to_dict()), mel_fingerprint=vae.spec.fingerprint)
+    about = dict(vae=json.dumps(vae.config.to_dict()), mel=json.dumps(vae.spec.to_dict()),
+                 mel_fingerprint=vae.spec.fingerprint)
     parts = {"encoder": ("posterior", "x", x, ["mean", "std"]), "decoder": ("decode", "z", z, ["magnitude"])}
     for name, (method, given, example, results) in parts.items():
         with _hushed():

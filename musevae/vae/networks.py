@@ -78,7 +78,8 @@ class TimeBlock(nn.Module):
             activation(),
             nn.Conv1d(expansion * width, width, 1),
         )
-        self.gain = nn.Parameter(torch.full((width, 1), 0.2))  # starts near the identity: a stack of blocks trains from there
+        # near the identity at the start, from where a stack of blocks trains well
+        self.gain = nn.Parameter(torch.full((width, 1), 0.2))
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
         "`u (batch, width, frames)` and its correction: the same shape."
@@ -189,7 +190,8 @@ class ImageDecoder(nn.Module):
         return a[..., : self.shape[0], : self.shape[1]]
 
 # %% ../../nbs/A4_networks.ipynb #8d8360e7
-NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]] | None] = {  # called with (shape, latent_dim)
+# encoder and decoder by name, each called with (shape, latent_dim)
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]] | None] = {
     "none": None,
     "time": (TimeEncoder, TimeDecoder),
     "image": (ImageEncoder, ImageDecoder),
