@@ -30,6 +30,7 @@ PLAN = {
     "synth.tables": ("", ""),
     "synth.styles": ("synth.tables", ""),
     "synth.score": ("synth.tables", ""),
+    "synth.pianoroll": ("synth.score", ""),
     "synth.sound": ("synth.score", ""),
     "synth.desk": ("synth.score synth.sound synth.tables", ""),
     "synth": ("corpus.verdict store synth.desk synth.sound synth.styles synth.tables", ""),
