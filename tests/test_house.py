@@ -72,7 +72,8 @@ PLAN = {
             ""),
     "runfolder": ("", ""),
     "cli.screen": ("store", ""),
-    "cli": ("cli.screen runfolder store",
+    "cli.registry": ("cli.screen", ""),
+    "cli": ("cli.registry cli.screen runfolder store",
             "corpus device generation map mel presets report runs synth vocoder widgets.media windows"),
 }
 
