@@ -34,6 +34,7 @@ PLAN = {
     "vae.networks": ("", ""),
     "vae.likelihood": ("", ""),
     "vae.prior": ("vae.likelihood", ""),
+    "vae.coloured": ("vae.likelihood vae.linear", ""),
     "vae.export": ("store", ""),
     "vae": ("mel store vae.export vae.linear vae.networks", ""),
     "elbo": ("vae.likelihood vae.prior", ""),
