@@ -23,7 +23,7 @@ def music(n=400, seed=0):
 
 def started(x, d, tail=0.0):
     transform = SeparableTransform.fit(x, d)
-    return transform, Coloured(SHAPE, tail=tail).start(transform, x)
+    return transform, Coloured(SHAPE, tail=tail).colour(transform)
 
 
 @pytest.mark.parametrize("d", [0, 7, 30])

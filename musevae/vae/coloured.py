@@ -19,7 +19,7 @@ from .linear import SeparableTransform, cosine_basis
 class Coloured(Likelihood):
     """Gaussian noise that is independent at the places of the separable basis, each with a scale of its own.
 
-    `start` sets it in closed form. Kept places hold the level they were given; calibration moves the others.
+    `colour` sets it in closed form. Kept places hold the level they were given; calibration moves the others.
 
     Args:
         shape: bands and frames of a picture.
@@ -29,10 +29,12 @@ class Coloured(Likelihood):
     Attributes:
         neighbours: windows' worth of trust in the mean of the places around each.
         least: least scale of a place, in units of x.
+        leak: slope of the picture below the floor.
     """
 
     name = "coloured"
     neighbours, least = 8, 1e-3  # as `ColouredGaussian`
+    leak = 1.0  # the picture it is measured around goes on below the floor: so a linear model stays one
 
     def __init__(self, shape: Sequence[int], per_band: bool = False, tail: float = 0.0):
         super().__init__(shape)
@@ -46,26 +48,39 @@ class Coloured(Likelihood):
         self.register_buffer("kept", torch.zeros(bands, frames, dtype=torch.bool))
         self.register_buffer("windows", torch.tensor(1.0))
 
-    @torch.no_grad()
-    def start(self, transform: SeparableTransform, x: torch.Tensor) -> "Coloured":
-        """Set every scale in closed form; returns self. The variances of `transform` become the smoothed ones.
+    def start(self, x: torch.Tensor, x_hat: torch.Tensor, spread: torch.Tensor, basis: SeparableTransform | None = None) -> None:
+        """Set the scales before training, by `colour`.
 
         Args:
-            transform: the linear path, fitted to the training windows.
-            x: these windows, `(n, 1, n_mels, frames)`.
+            x: training windows; `basis` has seen them all.
+            x_hat: pictures of them from the closed form.
+            spread: standard deviation of the noise in the closed form; `basis` has it too.
+            basis: the linear path, fitted to the training windows.
+
+        Raises:
+            ValueError: without `basis`.
         """
-        self.bands.copy_(transform.bands)
-        self.windows.fill_(len(x))
-        power = sum((self.bands @ (p[:, 0].float() - transform.profile) @ self.cosines.T).square().double().sum(0)
-                    for p in x.split(64)) / len(x)
-        variance = self._smooth(power.float())
-        transform.variance.copy_(variance.flatten()[transform.index])
-        self.kept.zero_().view(-1)[transform.index] = True
-        self.log_scale.copy_(torch.where(self.kept, variance.clamp_max(transform.noise), variance).log() / 2)
+        if basis is None:
+            raise ValueError("basis: expected the linear path whose places the noise is measured at, got none")
+        self.colour(basis)
+
+    @torch.no_grad()
+    def colour(self, basis: SeparableTransform) -> "Coloured":
+        """Set every scale in closed form; returns self. The variances of `basis` become the smoothed ones.
+
+        Args:
+            basis: the linear path, fitted to the training windows.
+        """
+        self.bands.copy_(basis.bands)
+        self.windows.copy_(basis.windows)
+        variance = self.smooth(basis.power)
+        basis.variance.copy_(variance.flatten()[basis.index])
+        self.kept.zero_().view(-1)[basis.index] = True
+        self.log_scale.copy_(torch.where(self.kept, variance.clamp_max(basis.noise), variance).log() / 2)
         return self
 
-    def _smooth(self, variance):
-        "Variances `(bands, frames)`, each drawn towards the mean of the 5 × 9 places around it."
+    def smooth(self, variance: torch.Tensor) -> torch.Tensor:
+        "Variances `variance (bands, frames)`, each drawn towards the mean of the 5 × 9 places around it."
         around = F.avg_pool2d(F.pad(variance[None, None], (4, 4, 2, 2), mode="replicate"), (5, 9), stride=1)[0, 0]
         return variance.lerp(around, self.neighbours / (self.windows + self.neighbours)).clamp_min(self.least**2)
 
@@ -118,7 +133,7 @@ class Coloured(Likelihood):
         if self.tail:
             power = power + self._spread(floor, log_gain)
         power = (power * (2 * (self.log_scale - log_scale)).exp()).mean(0)  # what is left when the code has had its say
-        return torch.where(self.kept, self.scale, self._smooth(power).sqrt())
+        return torch.where(self.kept, self.scale, self.smooth(power).sqrt())
 
     @torch.no_grad()
     def settle(self, scale: float | torch.Tensor, momentum: float = 1.0) -> None:

@@ -25,10 +25,11 @@ class SeparableTransform(nn.Module):
     """Principal components along frequency × cosines along time, the `latent_dim` coefficients of largest variance.
 
     A linear VAE at its optimum: `posterior` and `decode` are exact for Gaussian noise of variance `noise`.
-    With `latent_dim = 0` only the mean spectrum is left.
+    With `latent_dim = 0` only the mean spectrum is left. With `contiguous` each component keeps as many cosines, but its
+    slowest. After a fit, `power` is the variance of every place, `(bands, frames)`, of `windows` windows.
     """
 
-    def __init__(self, shape, latent_dim):
+    def __init__(self, shape, latent_dim, contiguous=False):
         super().__init__()
         bands, frames = shape
         if not 0 <= latent_dim <= bands * frames:
@@ -39,11 +40,14 @@ class SeparableTransform(nn.Module):
         self.register_buffer("index", torch.arange(latent_dim))
         self.register_buffer("variance", torch.ones(latent_dim))
         self.register_buffer("noise", torch.tensor(0.01))
+        self.register_buffer("power", torch.full((bands, frames), 0.01), persistent=False)
+        self.register_buffer("windows", torch.tensor(1.0), persistent=False)
+        self.contiguous = contiguous
 
     @classmethod
-    def fit(cls, x, latent_dim):
-        "The transform of training windows `x (n, 1, n_mels, frames)`."
-        self = cls(x.shape[2:], latent_dim).to(x.device)
+    def fit(cls, x, latent_dim, contiguous=False):
+        "The transform of training windows `x (n, 1, n_mels, frames)`, of `latent_dim` units, `contiguous` or not."
+        self = cls(x.shape[2:], latent_dim, contiguous).to(x.device)
         self.refit(x)
         return self
 
@@ -57,10 +61,23 @@ class SeparableTransform(nn.Module):
         covariance = sum(torch.einsum("nft,ngt->fg", r, r).double() for r in rest)
         self.bands.copy_(torch.linalg.eigh(covariance)[1].flip(1).T)
         power = sum(self._all_coefficients(p.float()).square().double().sum(0) for p in parts) / len(x)
-        self.index.copy_(power.argsort(descending=True, stable=True)[: len(self.index)])
+        self.power.copy_(power.view_as(self.power))
+        self.windows.fill_(len(x))
+        self.index.copy_(self._kept(power))
         self.variance.copy_(power[self.index])
         left = power.sum() - self.variance.sum()
         self.noise.copy_((left / max(1, len(power) - len(self.index))).clamp_min(1e-8))
+
+    def _kept(self, power):
+        "Places to keep, the largest first; `contiguous`: of each component the slowest, as many as there are among them."
+        largest = power.argsort(descending=True, stable=True)[: len(self.index)]
+        if not self.contiguous:
+            return largest
+        frames = len(self.cosines)
+        counts = torch.bincount(largest // frames, minlength=len(self.bands))
+        slow = torch.nonzero(torch.arange(frames, device=power.device) < counts.unsqueeze(1))  # (latent_dim, 2)
+        slow = slow[:, 0] * frames + slow[:, 1]
+        return slow[power[slow].argsort(descending=True, stable=True)]
 
     def _check(self, x):
         if x.ndim != 4 or x.shape[2:] != (len(self.profile), len(self.cosines)) or not len(x):
