@@ -65,9 +65,10 @@ pytest: $(READY)  ## unit tests, gates, and the built book in a browser
 	@echo "== tests"
 	@$(BIN)/python -m pytest
 
-prepare: $(READY) ## after editing notebooks: export, clean, tidy
+prepare: $(READY) ## after editing notebooks: export, clean, lists of chapters, tidy
 	@$(BIN)/nbdev_export
 	@$(BIN)/nbdev_clean && $(BIN)/python nbs/_book/clean.py
+	@$(BIN)/python nbs/_book/contents.py
 	@$(BIN)/ruff check .
 
 lab: $(READY)     ## JupyterLab in the chapters' folder

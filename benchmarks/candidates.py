@@ -17,8 +17,9 @@ from quality import judged, without_units
 
 from musevae.corpus import load_corpus, split_clips
 from musevae.mel import MelSpec
+from musevae.presets import preset
 from musevae.reconstruction import errors
-from musevae.training import TrainConfig, preset, step_flops
+from musevae.training import TrainConfig, step_flops
 from musevae.vae import ConvVAE, PCABaseline, SeparableTransform, VAEConfig
 from musevae.windows import mel_windows
 

@@ -2,9 +2,7 @@
 
     python benchmarks/genre_ranks.py --approximate FILE
 
-FILE is an .npz with `mel_db` (clips, 128, 216) in dB and `track`: mel spectrograms of the first 5 s of 638 clips of GTZAN's
-fault-filtered split, rebuilt from published pictures of spectrograms. These are approximations (87 ms time resolution,
-about 5 dB mean error) and are called so wherever they stand. The linear VAE is fitted in closed form to the clips of the
+FILE holds approximate mel spectrograms (see `approximate.py`). The linear VAE is fitted in closed form to the clips of the
 training split, without labels; the other spaces need no model. About half a minute on one core. Writes
 `nbs/results/genre_ranks.csv`.
 """
@@ -14,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from approximate import approximate_mels
 from ledger import Ledger
 
-from musevae.corpus import gtzan_tracks
 from musevae.geometry import genre_distances, units_of
 from musevae.latent import encode_corpus, unit_effects
 from musevae.mel import MelSpec
@@ -37,10 +35,8 @@ def made_from(space, a, b):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--approximate", type=Path, required=True)
-    stored, spec = np.load(parser.parse_args().approximate), MelSpec()
-    facts = gtzan_tracks().loc[stored["track"]].reset_index()
-    table = pd.DataFrame(dict(track=stored["track"], genre=stored["genre"], split=stored["split"], artist=facts["artist"]))
-    x = (1 + stored["mel_db"].astype(np.float32) / spec.top_db).clip(0, 1).astype(np.float16)
+    (mel_db, table), spec = approximate_mels(parser.parse_args().approximate), MelSpec()
+    x = (1 + mel_db / spec.top_db).clip(0, 1).astype(np.float16)
     windows = WindowSet(x, np.zeros(len(x), np.float32), table, spec)
     vae = ConvVAE(MODEL, spec).initialise(windows.select("train").tensor()).eval()
     latents = encode_corpus(vae, windows)
@@ -52,4 +48,4 @@ if __name__ == "__main__":
         print(tables[-1].head(3).round(3).to_string(), tables[-1].tail(2).round(3).to_string(header=False), sep="\n")
     columns = ["space", "a", "b", "units_a", "units_b", "rank", "rank_low", "rank_high", "relative", "p_holm"]
     rows = pd.concat(tables)[columns].round(4).to_dict("records")
-    LEDGER.add(rows, made_from("", "", ""), data=sorted(stored["track"].tolist()), seeds=0, whole=True)
+    LEDGER.add(rows, made_from("", "", ""), data=sorted(table["track"].tolist()), seeds=0, whole=True)

@@ -2,10 +2,8 @@
 
     python benchmarks/leakage_ladder.py --mini FOLDER --approximate FILE
 
-FOLDER is GTZAN's first ten clips a genre (100 clips, real audio). FILE is an .npz with `mel_db` (clips, 128, 216) in dB and
-`track`: mel spectrograms of the first 5 s of 638 clips of the fault-filtered split, rebuilt from published pictures of
-spectrograms. These are approximations (87 ms time resolution, about 5 dB mean error) and are called so wherever they stand.
-About a minute on one core. Writes `nbs/results/leakage_ladder.csv`.
+FOLDER is GTZAN's first ten clips a genre (100 clips, real audio). FILE holds approximate mel spectrograms (see
+`approximate.py`). About a minute on one core. Writes `nbs/results/leakage_ladder.csv`.
 """
 
 import argparse
@@ -14,26 +12,21 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pandas as pd
+from approximate import approximate_mels
 from ledger import Ledger
-from scipy.fft import dct
 
-from musevae.corpus import gtzan_tracks, leakage_ladder, load_corpus, read_audio
+from musevae.corpus import leakage_ladder, load_corpus, read_audio
+from musevae.probes import mel_statistics, mfcc_statistics
 
-
-def statistics(mel_db):
-    "Mean and standard deviation over time of 128 bands and of 20 MFCCs: dict of arrays, from (windows, 128, frames) in dB."
-    mfcc = dct(mel_db, axis=1, norm="ortho")[:, :20]
-    return {name: np.concatenate([v.mean(2), v.std(2)], axis=1) for name, v in (("mel bands", mel_db), ("MFCC", mfcc))}
+FEATURES = {"mel bands": mel_statistics, "MFCC": mfcc_statistics}
 
 
 def from_pictures(file):
     "Approximate mels cut into five windows of 1 s a clip; the 602 clips that are in both published divisions."
-    stored = np.load(file)
-    facts = gtzan_tracks().loc[stored["track"]].reset_index()
+    mel_db, facts = approximate_mels(file)
     keep = facts.foleiss_fold.notna().to_numpy()
-    mel = stored["mel_db"][keep].astype(np.float32)[:, :, :215].reshape(-1, 128, 5, 43).transpose(0, 2, 1, 3)
-    windows = facts[keep].loc[lambda t: t.index.repeat(5)].reset_index(drop=True)
-    return mel.reshape(-1, 128, 43), windows.assign(sha256=windows.md5)
+    mel = mel_db[keep][:, :, :215].reshape(-1, 128, 5, 43).transpose(0, 2, 1, 3)
+    return mel.reshape(-1, 128, 43), facts[keep].loc[lambda t: t.index.repeat(5)].reset_index(drop=True)
 
 
 def from_audio(folder):
@@ -69,8 +62,8 @@ if __name__ == "__main__":
     }.items():
         clips = windows.drop_duplicates("track")
         name = f"{len(clips)} clips, {clips.artist.nunique()} artists known, {name}"
-        for kind, features in statistics(mel).items():
-            ladder = leakage_ladder(features, windows, seeds=SEEDS)
+        for kind, statistics in FEATURES.items():
+            ladder = leakage_ladder(statistics(mel), windows, seeds=SEEDS)
             tables.append(ladder.assign(data=f"GTZAN: {name}", features=kind))
             print(tables[-1].round(3).to_string())
     table = pd.concat(tables)[["data", "features", *ladder.columns]]

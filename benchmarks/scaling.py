@@ -16,9 +16,9 @@ from ledger import Ledger
 from quality import trained
 
 from musevae.corpus import load_corpus, split_clips
+from musevae.presets import preset
 from musevae.reconstruction import errors
 from musevae.synth import made_corpus
-from musevae.training import preset
 from musevae.vae import SeparableTransform
 from musevae.windows import mel_windows
 

@@ -2,8 +2,8 @@
 
     python benchmarks/synth_likeness.py GTZAN [--mels MELS.npz] [--made NAME=FOLDER ...]
 
-GTZAN is a folder of real clips, `genre/file`. MELS.npz may hold more of them as pictures (`mel_db` (n, 128, 216) in dB,
-`genre`, `split`): those of split "valid" are one reference; the others, from which the spectra of the style tables come,
+GTZAN is a folder of real clips, `genre/file`. MELS.npz may hold more of them as pictures (see `approximate.py`): those of split
+"valid" are one reference; the others, from which the spectra of the style tables come,
 are another, and show how near real music by other artists comes to the first. Each made corpus is a rendered folder;
 NAMEs that end in a digit are seeds of one version (`now1`, `now2`). Without --made, seeds 1, 2 and 3 are rendered. Writes
 `synth_probe.csv`, `synth_likeness.csv`, `synth_dynamics.csv` and `synth_pca.csv` in `nbs/results`; rows of other corpora that
@@ -19,15 +19,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import numpy as np
 import pandas as pd
+from approximate import approximate_mels
 from ledger import Ledger
-from scipy.fft import dct
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from musevae.corpus import GENRES, load_corpus
 from musevae.mel import MelSpec
+from musevae.probes import mfcc_statistics, probe
 from musevae.synth import made_corpus
 from musevae.windows import mel_windows
 
@@ -40,12 +37,6 @@ def decibels(windows):
     return 80 * (x - 1) + np.asarray(windows.ref_db, "f4").reshape(-1, 1, 1)
 
 
-def mfcc_statistics(db):
-    "Mean and spread over time of the first 20 cosine coefficients along mel: (n, 40)."
-    c = dct(db, axis=1, norm="ortho")[:, :20]
-    return np.concatenate([c.mean(2), c.std(2)], 1)
-
-
 def coarse(db, frames=4):
     "The same pictures without their level and at a quarter of the time resolution, 93 ms."
     power = 10 ** ((db - db.max((1, 2), keepdims=True)) / 10)
@@ -53,11 +44,9 @@ def coarse(db, frames=4):
     return 10 * np.log10(power.reshape(*power.shape[:2], -1, frames).mean(3) + 1e-8)
 
 
-def probe(features, labels, clips, folds=5, seed=0):
+def accuracy_of(features, labels, clips):
     "Accuracy by window of a linear classifier, clips kept together; and its standard error over clips."
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
-    cv = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    right = cross_val_predict(model, features, labels, groups=clips, cv=cv) == labels
+    right = probe(features, labels, clips, bootstrap=1).predicted == np.asarray(labels, str)
     by_clip = pd.Series(right).groupby(np.asarray(clips)).mean()
     return right.mean(), by_clip.std() / np.sqrt(len(by_clip))
 
@@ -119,13 +108,13 @@ def main():
 
     rows = []
     for name in sets:
-        accuracy, error = probe(mfcc_statistics(db[name]), genres[name], clips[name])
+        accuracy, error = accuracy_of(mfcc_statistics(db[name]), genres[name], clips[name])
         rows.append(dict(corpus=name, windows=len(db[name]), clips=len(set(clips[name])), accuracy=accuracy, error=error))
     for name in sets:  # can a linear classifier tell real from made?
         if name != "real":
             both = mfcc_statistics(np.concatenate([db["real"], db[name]]))
             side = np.repeat([0, 1], [len(db["real"]), len(db[name])])
-            accuracy, error = probe(both, side, np.concatenate([clips["real"], np.char.add("made ", clips[name])]))
+            accuracy, error = accuracy_of(both, side, np.concatenate([clips["real"], np.char.add("made ", clips[name])]))
             rows.append(dict(corpus=f"real or {name}", windows=len(side), clips=len(set(clips["real"])) * 2,
                              accuracy=accuracy, error=error))
     save(pd.DataFrame(rows), "synth_probe", ["corpus"], keys, 4)
@@ -133,9 +122,9 @@ def main():
     features = {name: mfcc_statistics(coarse(x)) for name, x in db.items()}
     references = {"real clips": (features["real"], genres["real"])}
     if args.mels:
-        with np.load(args.mels, allow_pickle=False) as z:
-            pictures = mfcc_statistics(coarse(z["mel_db"].astype("f4")))
-            kinds, valid = z["genre"].astype(str), z["split"] == "valid"
+        mel_db, clips_of = approximate_mels(args.mels)
+        pictures = mfcc_statistics(coarse(mel_db))
+        kinds, valid = clips_of["genre"].to_numpy(str), (clips_of["split"] == "valid").to_numpy(bool)
         references |= {"mel pictures": (pictures[valid], kinds[valid]), "training pictures": (pictures[~valid], kinds[~valid])}
         features["training pictures"], genres["training pictures"] = references["training pictures"]
     rows = [dict(reference=reference, corpus=name, genre=g, likeness=value)

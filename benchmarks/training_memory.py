@@ -4,7 +4,7 @@
 
 The windows are random numbers of the real size, float16, mapped from a file as the cache of `mel_windows` maps them, and
 read once, as it reads them; `demo` gets the 480 of the book's made corpus, the others GTZAN's 6,000; 80 % to learn
-from, 10 % to choose by. A training as `musevae.training.train` makes it: initialisation, evaluation and checkpoint at step 0, then
+from, 10 % to choose by. A training as `musevae.runs.train` makes it: initialisation, evaluation and checkpoint at step 0, then
 steps (of `demo` more than an epoch, so that a second evaluation is among them), a Ctrl-C and the checkpoint it makes.
 Peaks are the kernel's VmHWM (Linux), in GB of 10⁹ bytes: libraries and mapped pages count. Each column says how far the
 peak had come when that stage was over.
@@ -29,7 +29,7 @@ def peak():
 
 def made_from(preset):
     "The settings that a row of these labels is made from."
-    from musevae.training import preset as chosen
+    from musevae.presets import preset as chosen
 
     return dict(preset=chosen(preset, per_band=False), windows=WINDOWS.get(preset, 6000))
 
@@ -51,9 +51,9 @@ def train_once(name, path, steps):
     import pandas as pd
     import torch
 
+    from musevae.fitting import fit
     from musevae.mel import MelSpec
-    from musevae.training import fit
-    from musevae.training import preset as chosen
+    from musevae.presets import preset as chosen
     from musevae.vae import ConvVAE
     from musevae.windows import WindowSet
 

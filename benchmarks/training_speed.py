@@ -21,8 +21,8 @@ import torch
 from ledger import Ledger
 
 from musevae.mel import MelSpec
+from musevae.presets import preset as chosen
 from musevae.training import adam, average_weights, batch_of, learn, noise_of, step_flops
-from musevae.training import preset as chosen
 from musevae.vae import ConvVAE
 
 VARIANTS = ["float32", "tf32", "bf16", "compile"]

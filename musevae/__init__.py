@@ -14,14 +14,13 @@ _HOMES = {
     "musevae.corpus": ("load_corpus", "split_clips", "read_audio"),
     "musevae.mel": ("MelSpec",),
     "musevae.vae": ("ConvVAE", "VAEConfig"),
-    "musevae.training": ("train", "load_run", "preset"),
+    "musevae.presets": ("preset",),
+    "musevae.runs": ("train", "load_run"),
     "musevae.latent": ("encode_corpus", "LatentPCA", "probe", "genre_distances"),
     "musevae.vocoder": ("get_inverter",),
     "musevae.widgets": ("Player", "LatentMap", "Compare", "Morph"),
 }
 _NAMES = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("annealing", "cli", "corpus", "demo", "elbo", "geometry", "latent", "map", "mel", "probes", "reconstruction",
-            "runs", "store", "synth", "training", "vae", "vocoder", "widgets", "windows")
 __all__ = ["__version__", *_NAMES]
 
 
@@ -33,19 +32,27 @@ def __getattr__(name):
         value = getattr(import_module(_NAMES[name]), name)
         globals()[name] = value
         return value
-    if name in _MODULES:
+    if name in _modules():
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__, *_modules()})
 
 
-def moved(module, homes):
+def _modules():
+    "Names of the modules and packages in this folder."
+    from pkgutil import iter_modules
+
+    return {found.name for found in iter_modules(__path__) if not found.name.startswith("_")}
+
+
+def moved(module, homes, silent=()):
     """A `__getattr__` for `module` that finds names which have moved: `homes` maps each name to the module it is in now.
 
-    Importing by the old address works for one release, with a `DeprecationWarning` that states the new one.
+    Importing by the old address works for one release, with a `DeprecationWarning` that states the new one; the names in
+    `silent` are served for good, without a word.
     """
     def __getattr__(name):
         import warnings
@@ -53,7 +60,8 @@ def moved(module, homes):
 
         if name not in homes:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warnings.warn(f"{module}.{name} has moved: from {homes[name]} import {name}", DeprecationWarning, stacklevel=2)
+        if name not in silent:
+            warnings.warn(f"{module}.{name} has moved: from {homes[name]} import {name}", DeprecationWarning, stacklevel=2)
         return getattr(import_module(homes[name]), name)
 
     return __getattr__

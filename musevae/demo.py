@@ -11,11 +11,11 @@ from dataclasses import asdict
 
 from .corpus import split_clips
 from .mel import MelError
-from .windows import WindowSet, mel_windows
-from .runs import Run, RunError, load_run, split_key
+from .presets import preset
+from .runs import RECIPE, Run, RunError, load_run, split_key, train
 from .store import home, key_of, write_text
 from .synth import made_corpus
-from .training import RECIPE, preset, train
+from .windows import WindowSet, mel_windows
 
 # %% ../nbs/07b_demo.ipynb #848b6d3d
 def demo_key(

@@ -1,9 +1,11 @@
-"""The old address of `musevae.corpus.files`, for one release. Written by hand: no notebook exports it."""
+"""The old address of what `musevae.corpus.files`, `.audio` and `.verdict` hold, for one release. No notebook exports it."""
 from . import moved
 
-_NAMES = """
-GENRES AUDIO FAULTS HIDDEN CONTAINERS NOBODY UNRECOGNISED LOWEST_RATE CONVERTIBLE CorpusError AudioError ChangedError
-printable Found check_layout find_files label_files read_audio read_tags examine
+_FILES = """
+GENRES AUDIO FAULTS HIDDEN CONTAINERS NOBODY CorpusError AudioError ChangedError printable Found check_layout find_files
+label_files
 """.split()
+_AUDIO = "UNRECOGNISED LOWEST_RATE CONVERTIBLE read_audio read_tags".split()
+_HOMES = dict.fromkeys(_FILES, "musevae.corpus.files") | dict.fromkeys(_AUDIO, "musevae.corpus.audio")
 
-__getattr__ = moved(__name__, dict.fromkeys(_NAMES, "musevae.corpus.files"))
+__getattr__ = moved(__name__, _HOMES | dict(examine="musevae.corpus.verdict"))

@@ -25,6 +25,7 @@ def load(name):
 
 reader = load("nbdev_book")
 show_doc = load("show_doc")
+contents = load("contents")
 
 
 def notebook(*sources, outputs=None):
@@ -295,7 +296,14 @@ def test_show_doc_indexes_a_symbol_only_in_its_own_chapter():
         level.__module__ = module
 
 
-@pytest.mark.parametrize("module", ["training", "cli"])  # both export a `train`
+@pytest.mark.parametrize("name, module", [("MelSpec", "mel"), ("load_corpus", "corpus"), ("split_clips", "corpus.split")])
+def test_show_doc_finds_the_home_of_a_name_in_a_package(name, module):
+    there = getattr(importlib.import_module(f"musevae.{module}"), name)
+    mine = type(name, (), {"__module__": "__main__", "__doc__": there.__doc__})
+    assert show_doc.home(mine, name) == f"musevae.{module}"
+
+
+@pytest.mark.parametrize("module", ["runs", "cli"])  # both export a `train`
 def test_show_doc_tells_two_symbols_of_one_name_apart(module):
     there = importlib.import_module(f"musevae.{module}").train
 
@@ -334,6 +342,57 @@ def test_every_chapter_is_in_the_contents():
     there = [p.relative_to(ROOT).with_suffix("").as_posix()
              for p in (ROOT / "nbs").iterdir() if p.suffix in (".ipynb", ".md") and not p.name.startswith("_")]
     assert sorted(listed) == sorted(there)
+
+
+@pytest.mark.parametrize("path", contents.lists(), ids=str)
+def test_lists_of_chapters_are_those_of_the_contents(path):
+    assert (ROOT / path).read_text(encoding="utf-8") == contents.lists()[path], "run `make prepare`"
+
+
+def route():
+    "The rows of the landing page's table of chapters, and all of its prose."
+    cells = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return [row for row in prose.split("\n") if row.startswith("| [](")], prose
+
+
+@pytest.mark.parametrize("page", [p for p in contents.chapters() if p.module], ids=lambda p: p.module)
+def test_the_landing_page_names_every_chapter_and_its_module(page):
+    rows, _ = route()
+    here = [row for row in rows if f"[]({Path(page.file).name}.ipynb)" in row]
+    assert len(here) == 1, f"{page.file}: expected one row of the route, got {len(here)}"
+    assert f"`{page.module}`" in here[0]
+
+
+def test_the_landing_page_says_which_chapter_is_not_there():
+    there = {int(p.number) for p in contents.chapters() if p.number.isdigit()}
+    missing = set(range(1, max(there))) - there
+    assert {int(n) for n in re.findall(r"no chapter (\d+) yet", route()[1])} == missing
+
+
+def test_a_chapter_that_is_not_named_is_seen(tmp_path):
+    for path in [Path("_toc.yml"), *contents.lists()]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        text = (ROOT / path).read_text(encoding="utf-8")
+        text = text.replace("file: nbs/05_elbo", "file: nbs/05_elbo\n      - file: nbs/08_new")
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    (tmp_path / "nbs").mkdir(exist_ok=True)
+    for page in (ROOT / "nbs").iterdir():
+        if page.suffix in (".ipynb", ".md"):
+            (tmp_path / "nbs" / page.name).symlink_to(page)
+    (tmp_path / "nbs" / "08_new.ipynb").write_text(notebook("#| default_exp wing.new").replace(
+        '"cells": [', '"cells": [{"cell_type": "markdown", "metadata": {}, "source": "# New: what, how?"},', 1))
+    fresh = contents.lists(tmp_path)
+    assert all(fresh[path] != (tmp_path / path).read_text(encoding="utf-8") for path in fresh)
+    form = yaml.safe_load(fresh[contents.FORMS / "chapter.yml"])
+    assert "8 New: what, how?" in form["body"][0]["attributes"]["options"]
+
+
+def test_what_is_cited_is_in_the_references_and_the_other_way_round():
+    known = set(re.findall(r"(?m)^@\w+\{([^,]+),", (ROOT / "nbs" / "references.bib").read_text(encoding="utf-8")))
+    pages = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "nbs").iterdir() if p.suffix in (".ipynb", ".md"))
+    cited = {key.strip() for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", pages) for key in keys.split(",")}
+    assert cited == known, f"not cited: {sorted(known - cited)}; unknown: {sorted(cited - known)}"
 
 
 def test_the_lock_holds_every_requirement_and_no_machine():

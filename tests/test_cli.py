@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from musevae import cli, reconstruction
+from musevae import cli, report
 from musevae.cli import main
 from musevae.vocoder import get_inverter
 
@@ -260,9 +260,18 @@ def way(trained, monkeypatch):
 
 
 def test_presets_are_those_of_the_library():
-    from musevae.training import PRESETS
+    from musevae.presets import PRESETS
 
     assert set(cli._PRESETS) == set(PRESETS)
+
+
+def test_splits_are_those_of_the_library():
+    from musevae.corpus import CorpusError, split_clips
+
+    clips = pd.DataFrame(dict(track=["a"], genre=["blues"], sha256=["0"]))
+    with pytest.raises(CorpusError) as refused:
+        split_clips(clips, scheme="by ear")
+    assert str(refused.value).endswith(f"expected {', '.join(cli._SPLITS[:-1])} or {cli._SPLITS[-1]}, got 'by ear'")
 
 
 def test_train_says_what_it_does_and_what_comes_next(trained):
@@ -301,13 +310,15 @@ def test_evaluate_judges_held_out_clips(way, capsys):
 
 def test_evaluate_json_is_one_object(way, monkeypatch, capsys):
     music, run = way
-    monkeypatch.setattr(reconstruction, "save_evaluation", lambda *_, **__: [])
+    monkeypatch.setattr(report, "save_evaluation", lambda *_, **__: [])
     assert main(["evaluate", run, music, "--json", "--pairs", 1]) == 0
     result = json.loads(capsys.readouterr().out)
     named = """windows clips latent_dim rmse_db l1_db rmse_db_sampled pca_rmse_db separable_rmse_db elbo_nats
                distortion_nats rate_nats bits_per_second active_units""".split()
     assert all(np.isfinite(result[name]) for name in named)
     assert result["latent_dim"] == 4 and result["windows"] == 2
+    numbers = {name for name, value in result.items() if isinstance(value, int | float)}
+    assert set(cli._UNITS) <= numbers, "no unit of a figure that is not there"
     assert result["elbo_nats"] == pytest.approx(-(result["distortion_nats"] + result["rate_nats"]))
     assert result["bits_per_second"] == pytest.approx(result["rate_nats"] / np.log(2) / 5)
 

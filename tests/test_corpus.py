@@ -27,8 +27,10 @@ from musevae.corpus import (
     read_audio,
     scan,
     split_clips,
+    with_splits_of,
 )
-from musevae.corpus.split import _units
+from musevae.corpus.split import groups_of
+from musevae.corpus.verdict import examine
 
 RATE = 22050  # Hz
 
@@ -166,21 +168,21 @@ def test_links(tree, tmp_path):
 
 
 def test_no_permission(tree, monkeypatch):
-    denied = [str(tree / "blues" / "blues.00000.wav"), str(tree / "jazz")]
-    real_open, real_scandir = open, os.scandir
-
-    def refuse(real):
+    def refuse(real, *denied):
         def call(path, *a, **k):
             if str(path) in denied:
                 raise PermissionError(13, "Permission denied", str(path))
             return real(path, *a, **k)
         return call
 
-    monkeypatch.setattr("builtins.open", refuse(real_open))
-    monkeypatch.setattr("os.scandir", refuse(real_scandir))
+    song = str(tree / "blues" / "blues.00000.wav")
+    entry = dict(path=song, track="blues.00000", genre="blues")
+    assert examine(entry)["findings"] == []
+    assert examine(entry, opener=refuse(open, song))["findings"] == [("no permission", "cannot be opened: Permission denied")]
+    monkeypatch.setattr("os.scandir", refuse(os.scandir, str(tree / "jazz")))
     result = check(scan(tree, progress=False))
-    assert faults_of(result, "blues.00000.wav") == faults_of(result, "jazz") == ["no permission"]
-    assert result.found == 9 and len(result.clips) == 7
+    assert faults_of(result, "jazz") == ["no permission"] and FAULTS["no permission"]
+    assert result.found == 9 and len(result.clips) == 8
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on Linux")
@@ -362,8 +364,8 @@ def apart(table, column, parts=("train", "valid", "test")):
 @settings(max_examples=60, deadline=None)
 @given(corpora(), st.sampled_from(["clip", "artist"]), st.integers(0, 5))
 def test_random_splits_keep_together_what_belongs_together(table, scheme, seed):
-    units = _units(table, ARTIST if scheme == "artist" else ("sha256",)).nunique()
-    if units < 3 or (scheme == "artist" and table.artist.isna().all()):
+    groups = groups_of(table, ARTIST if scheme == "artist" else ("sha256",)).nunique()
+    if groups < 3 or (scheme == "artist" and table.artist.isna().all()):
         with pytest.raises(CorpusError, match="expected (at least 3|clips of known) "):
             split_clips(table, scheme=scheme, seed=seed)
         return
@@ -442,3 +444,16 @@ def test_the_ladder_sees_a_leak_and_no_leak():
     assert table.step_high["clips of an artist"] < -0.2 and ((table.low <= table.accuracy) & (table.accuracy <= table.high)).all()
     blind = leakage_ladder(rng.standard_normal((len(windows), 20)), windows, seeds=2)
     assert (abs(blind.accuracy - 1 / 3) < 0.1).all()
+
+
+def test_a_clip_met_again_keeps_its_split_by_content_and_else_by_path():
+    known = pd.DataFrame(dict(path=["a", "b", "c", "d"], sha256=["1", "2", "3", "4"], genre=["blues", "jazz", None, "rock"],
+                              split=["train", "valid", "test", "train"], artist=["x", None, "y", "z"]))
+    again = pd.DataFrame(dict(path=["new/b", "a", "elsewhere", "d"], sha256=["2", "changed", "9", "3"],
+                              genre=[None, "soul", None, None], artist=pd.array([None] * 4, "string"))).assign(split=pd.NA)
+    before = again.copy()
+    out = with_splits_of(again, known)
+    assert out["split"].fillna("").tolist() == ["valid", "train", "", "test"]  # content; path; neither; content before path
+    assert out["genre"].fillna("").tolist() == ["jazz", "soul", "", "rock"]  # what a clip says itself is kept
+    assert out["artist"].fillna("").tolist() == ["", "x", "", "y"]
+    assert again.equals(before), "the table given is not changed"

@@ -25,9 +25,9 @@ import torch
 from musevae import vocoder
 from musevae.cli import main
 from musevae.mel import MelSpec
+from musevae.runs import load_run
 from musevae.store import StoreError
 from musevae.synth import render
-from musevae.training import load_run
 from musevae.vae import ConvVAE, VAEConfig, export_onnx
 
 RATE = 22050

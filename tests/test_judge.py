@@ -15,12 +15,14 @@ import soundfile as sf
 import torch
 
 import musevae
-from musevae import cli, reconstruction
+from musevae import cli, reconstruction, report
+from musevae.generation import sample
 from musevae.latent import encode_corpus
 from musevae.mel import MelSpec
-from musevae.reconstruction import evaluate, evaluation_folder, one_pass, sample, save_evaluation, wav_bytes
+from musevae.report import evaluate, evaluation_folder, judge_run, save_evaluation
 from musevae.runs import Run
 from musevae.vae import ColouredGaussian, ConvVAE, SeparableTransform, VAEConfig
+from musevae.widgets.media import wav_bytes
 from musevae.windows import WindowSet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,11 +114,11 @@ def test_the_gaussian_without_a_latent(run):
 @pytest.fixture
 def said(run, monkeypatch, capsys):
     "`said(windows, *options)`: what `musevae evaluate` prints about a run and windows that are at hand."
-    from musevae import training
+    from musevae import runs
 
     def say(windows, *options):
         monkeypatch.setattr(cli, "_run_folder", lambda path: path)
-        monkeypatch.setattr(training, "load_run", lambda path: run)
+        monkeypatch.setattr(runs, "load_run", lambda path: run)
         monkeypatch.setattr(cli, "_windows", lambda *_: windows)
         capsys.readouterr()
         assert cli.main(["evaluate", "RUN", "MUSIC", *map(str, options)]) == 0
@@ -204,7 +206,7 @@ def test_every_window_goes_through_the_model_once(run, monkeypatch):
     seen = []
     encode = ConvVAE.encode
     monkeypatch.setattr(ConvVAE, "encode", lambda self, x: seen.append(len(x)) or encode(self, x))
-    judged = one_pass(run)
+    judged = judge_run(run)
     result = evaluate(run, judged)
     save_evaluation(run, result, windows=judged, pairs=1)
     assert run.asked == 1 and sum(seen) <= 10 + 60 + 1
@@ -214,7 +216,7 @@ def test_json_draws_and_writes_nothing(run, said, monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise AssertionError("written, though only figures were asked for")
 
-    monkeypatch.setattr(reconstruction, "save_evaluation", refuse)
+    monkeypatch.setattr(report, "save_evaluation", refuse)
     assert json.loads(said(run.windows(), "--json"))["data"]["path"] == "MUSIC"
     assert not run.path.exists()
 
@@ -225,12 +227,12 @@ def test_json_with_a_folder_writes_what_it_prints(run, said, tmp_path):
 
 
 def test_residuals_of_many_windows_are_a_part_spread_evenly(run, monkeypatch):
-    monkeypatch.setattr(reconstruction, "RESIDUALS", 4)
-    few, all_of = one_pass(run, batch_size=3), run.windows().select("test")
-    assert len(few.residuals) == 4  # of ten, every third: 0, 3, 6, 9
-    monkeypatch.setattr(reconstruction, "RESIDUALS", 512)
-    every = one_pass(run, batch_size=64)
-    assert len(every.residuals) == len(all_of) and torch.allclose(few.residuals, every.residuals[::3], atol=1e-3)
+    monkeypatch.setattr(report, "RESIDUALS", 4)
+    few, all_of = judge_run(run, batch_size=3), run.windows().select("test")
+    assert len(few.found.residuals) == 4  # of ten, every third: 0, 3, 6, 9
+    monkeypatch.setattr(report, "RESIDUALS", 512)
+    every = judge_run(run, batch_size=64)
+    assert len(every.found.residuals) == len(all_of) and torch.allclose(few.found.residuals, every.found.residuals[::3], atol=1e-3)
 
 
 # Samples and sounds ---------------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ def test_a_terminal_of_ascii_gets_the_whole_report(tmp_path):
         done = subprocess.run(line, capture_output=True, env={"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)})
         assert done.returncode == 0 and b"5b3d6dddb579ab49814ab86dba69e7c7" in done.stdout, done.stderr
     done = subprocess.run([*line[:2], "from musevae.cli import main; main(['scan', '--help']); import sys\n"
-                           "from musevae.cli import _Output; _Output(sys.stdout).write('128 × 216')"],
+                           "from musevae.cli.screen import Output; Output(sys.stdout).write('128 × 216')"],
                           capture_output=True, env={"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)})
     assert done.stdout.endswith(rb"128 \xd7 216"), done.stderr
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from musevae.training import preset
+from musevae.presets import preset
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from ledger import PROVENANCE, RESULTS, Ledger, settings  # noqa: E402
@@ -95,3 +95,23 @@ def test_the_command_shows_no_path_of_this_machine(monkeypatch):
 
     monkeypatch.setattr(sys, "argv", [str(ROOT / "benchmarks" / "quality.py"), "/some/where/gtzan_mini", "--seeds", "3"])
     assert module.command() == "python benchmarks/quality.py gtzan_mini --seeds 3"
+
+
+def test_two_versions_take_turns_and_the_speed_is_before_over_after():
+    from house_speed import compared, first_of, measured
+
+    said = []
+
+    def version(name, seconds):
+        return lambda task, many=1: said.append((name, task, many)) or seconds
+
+    rows = list(measured(version("before", 0.2), version("after", 0.1), ["mel", "map"], rounds=3, seconds=0.8))
+    assert [row["work"] for row in rows] == ["mel", "map"]
+    assert all((row["before_s"], row["after_s"], row["speed"], row["rounds"]) == (0.2, 0.1, 2.0, 3) for row in rows)
+    turns = [name for name, task, many in said if task == "mel" and many == 4]
+    assert turns == ["before", "after", "after", "before", "before", "after"]
+    noisy = compared([(1.0, 1.0), (4.0, 2.0), (3.0, 1.0)])
+    assert noisy["speed"] == 2.0 and noisy["speed_low"] == 1.5 and noisy["speed_high"] == 2.5
+    assert first_of("musevae.nowhere.CACHE", "musevae.store.key_of").__name__ == "key_of"
+    with pytest.raises(ImportError, match="expected one of musevae.store.nothing"):
+        first_of("musevae.store.nothing")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import librosa
@@ -288,6 +289,7 @@ def test_a_batch_is_divided_among_threads(two_threads):
 
     def watched(some):
         seen.add(threading.get_ident())
+        time.sleep(0.02)  # or one thread may have done its part before the next begins
         return (compiled.mel_power(some, SHORT),)
 
     for _ in range(6):
@@ -300,6 +302,22 @@ def test_a_batch_is_divided_among_threads(two_threads):
     broken[8, 5] = torch.nan
     with pytest.raises(ValueError, match="expected finite numbers, got NaN"):
         SHORT.forward(broken)
+    assert torch.get_num_threads() == 2
+
+
+def test_blocks_of_one_thread_may_overlap_in_any_order(two_threads):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        opened = []
+        for _ in range(20):
+            if opened and rng.random() < 0.5:
+                opened.pop(rng.integers(len(opened))).__exit__(None, None, None)
+            else:
+                opened.append(compiled.one_thread())
+                opened[-1].__enter__()
+            assert torch.get_num_threads() == (1 if opened else 2)
+        for block in opened:
+            block.__exit__(None, None, None)
     assert torch.get_num_threads() == 2
 
 

@@ -6,7 +6,7 @@ import torch
 
 from musevae.elbo import calibrated_scale, elbo
 from musevae.mel import MelSpec
-from musevae.training import PRESETS
+from musevae.presets import PRESETS
 from musevae.vae import ColouredGaussian, ConvVAE, VAEConfig, cosine_basis
 
 SMALL = MelSpec(n_mels=16, seconds=0.7)  # pictures of 16 x 31

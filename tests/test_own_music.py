@@ -16,7 +16,8 @@ from test_corpus import check, noise, write
 from musevae import corpus as module
 from musevae.cli import main
 from musevae.corpus import CorpusError, check_outside, check_vacant, load_corpus, scan, split_clips
-from musevae.corpus.files import find_files, read_tags
+from musevae.corpus.audio import read_tags
+from musevae.corpus.files import find_files
 
 SECONDS = 6
 
@@ -360,7 +361,7 @@ def test_only_clips_of_known_genre_are_probed(way, capsys):
     pd.DataFrame(dict(track=names, genre=genre)).to_csv(root / "partly" / "corpus.csv", index=False)
     assert main(["train", root / "partly", "--out", root / "half", "--preset", "linear", "--latent-dim", "4"]) == 0
     from musevae.probes import probe
-    from musevae.training import load_run
+    from musevae.runs import load_run
 
     asked = []
 
@@ -369,7 +370,7 @@ def test_only_clips_of_known_genre_are_probed(way, capsys):
         return probe(x, genres, *rest, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("musevae.reconstruction.probe", listen)
+        patch.setattr("musevae.report.probe", listen)
         assert main(["evaluate", root / "half", root / "partly", "--json", "--pairs", "1"]) == 0
     run = load_run(root / "half")
     known = run.corpus.genre.notna() & run.corpus.split.isin(["train", "test"])
@@ -380,7 +381,7 @@ def test_only_clips_of_known_genre_are_probed(way, capsys):
 
 
 def test_train_takes_a_table_of_paths(way):
-    from musevae.training import train
+    from musevae.runs import train
 
     root, _ = way
     paths = sorted((root / "music").glob("*.wav"))

@@ -38,7 +38,7 @@ def test_a_moved_name_is_found_and_its_new_address_told():
 
 def test_the_library_itself_knows_the_new_addresses():
     code = ("import importlib, warnings; warnings.filterwarnings('error', message='musevae.*has moved'); import musevae; "
-            "[importlib.import_module(f'musevae.{name}') for name in musevae._MODULES]")
+            "[importlib.import_module(f'musevae.{name}') for name in sorted(musevae._modules())]")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -47,3 +47,17 @@ def test_type_checkers_find_the_marker():
     from importlib.resources import files
 
     assert (files("musevae") / "py.typed").is_file()
+
+
+def test_old_addresses_of_training_answer_and_only_those_that_moved_say_so():
+    import warnings
+
+    from musevae import presets, runs, training
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert training.train is runs.train and training.load_run is runs.load_run  # for good
+    assert {"train", "load_run"} <= set(training.__all__)
+    for name, home in dict(preset=presets, PRESETS=presets, RECIPE=runs).items():
+        with pytest.warns(DeprecationWarning, match=f"musevae.training.{name} has moved: from {home.__name__} import {name}$"):
+            assert getattr(training, name) is getattr(home, name)

@@ -12,11 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musevae import reconstruction
+from musevae import generation, reconstruction, report
 from musevae.latent import encode_corpus
 from musevae.mel import MelSpec, mel_filterbank
-from musevae.reconstruction import errors, evaluate, held_out
+from musevae.reconstruction import errors, held_out
+from musevae.report import evaluate
 from musevae.vae import ConvVAE, VAEConfig
+from musevae.widgets import media
 from musevae.windows import WindowSet
 
 SPEC = MelSpec(seconds=0.5, n_mels=24)
@@ -191,7 +193,7 @@ def test_an_artist_on_both_sides_makes_the_clip_the_unit(run):
 
 def test_save_evaluation_writes_what_it_says(run):
     result = evaluate(run)
-    paths = reconstruction.save_evaluation(run, result, pairs=2)
+    paths = report.save_evaluation(run, result, pairs=2)
     assert all(p.exists() and p.stat().st_size for p in paths)
     assert json.loads((run.path / "evaluation.json").read_text()) == result
     table = pd.read_csv(run.path / "evaluation.csv")
@@ -210,28 +212,28 @@ def test_save_evaluation_writes_what_it_says(run):
 
 def test_interpolation_begins_and_ends_at_the_reconstructions(run):
     x = run.windows().select("test").tensor()
-    way = reconstruction.interpolate(run.vae, x[0], x[7, 0], steps=5)
+    way = generation.interpolate(run.vae, x[0], x[7, 0], steps=5)
     ends = run.vae.reconstruct(x[[0, 7]]).clamp_min(0)
     assert way.shape == (5, 1, *SPEC.shape)
     assert torch.allclose(way[[0, -1]], ends, atol=1e-5)
     with pytest.raises(ValueError, match="at least 2, the two ends"):
-        reconstruction.interpolate(run.vae, x[0], x[1], steps=1)
+        generation.interpolate(run.vae, x[0], x[1], steps=1)
 
 
 def test_samples_are_seeded_pictures(run):
-    a, b = (reconstruction.sample(run.vae, 4, seed=s) for s in (0, 1))
+    a, b = (generation.sample(run.vae, 4, seed=s) for s in (0, 1))
     assert a.shape == (4, 1, *SPEC.shape) and a.isfinite().all() and a.min() >= 0
-    assert torch.equal(a, reconstruction.sample(run.vae, 4)) and not torch.equal(a, b)
+    assert torch.equal(a, generation.sample(run.vae, 4)) and not torch.equal(a, b)
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        reconstruction.sample(run.vae, 0)
+        generation.sample(run.vae, 0)
 
 
 def test_aggregate_samples_have_the_moments_of_the_codes(run):
     latents, seen = encode_corpus(run.vae, run.windows().select("train")), []
     listening = SimpleNamespace(
-        parameters=run.vae.parameters, spec=SPEC, decode=lambda z: seen.append(z) or torch.ones(len(z), 1, *SPEC.shape)
+        parameters=run.vae.parameters, spec=SPEC, picture=lambda z: seen.append(z) or torch.ones(len(z), 1, *SPEC.shape)
     )
-    reconstruction.sample(listening, 20000, aggregate=latents)
+    generation.sample(listening, 20000, aggregate=latents)
     z = seen[0].numpy()
     total = np.cov(latents.mean.T) + np.diag((latents.std**2).mean(0))
     assert z.mean(0) == pytest.approx(latents.mean.mean(0), abs=0.05)
@@ -264,3 +266,14 @@ def test_pick_spreads_over_genres_then_clips():
     assert list(first.genre) == ["a", "b", "c"] and list(reconstruction.pick(table, 3)) == [2, 14, 26]
     assert table.iloc[reconstruction.pick(table, 6)].track.nunique() == 6
     assert len(set(reconstruction.pick(table, 10))) == 10
+
+
+# --- rooms above ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, home", [(n, generation) for n in ("interpolate", "sample", "with_noise")] + [
+    (n, report) for n in ("Judged", "evaluate", "evaluation_folder", "judge_run", "one_pass", "save_evaluation")] + [
+    (n, media) for n in ("png_bytes", "wav_bytes")])
+def test_what_moved_to_a_room_above_is_found_by_its_old_address(name, home):
+    with pytest.warns(DeprecationWarning, match=f"from {home.__name__} import {name}"):
+        assert getattr(reconstruction, name) is getattr(home, name)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from musevae.reconstruction import with_noise
+from musevae.generation import with_noise
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "laplace"])

@@ -5,8 +5,9 @@ import itertools
 import pytest
 import torch
 
+from musevae.fitting import fit
 from musevae.mel import MelSpec
-from musevae.training import TrainConfig, adam, average_weights, batch_of, fit, learn, learning_rate, noise_of, steps
+from musevae.training import TrainConfig, adam, average_weights, batch_of, learn, learning_rate, noise_of, steps
 from musevae.vae import ConvVAE, VAEConfig
 
 SPEC = MelSpec(n_mels=16, seconds=0.7)

@@ -17,63 +17,28 @@ import soundfile as sf
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from made import MAKE, SMALL, TINY, at, ctrl_c, made_windows, power_cut, same, state
 
-from musevae import training
+from musevae import fitting
 from musevae.corpus import load_corpus
 from musevae.elbo import elbo
+from musevae.evaluation import judge
+from musevae.fitting import fit
 from musevae.mel import MelSpec
-from musevae.training import (
-    PRESETS,
-    TrainConfig,
-    batch_of,
-    fit,
-    learning_rate,
-    load_run,
-    noise_of,
-    preset,
-    step_flops,
-    train,
-)
+from musevae.presets import PRESETS, preset
+from musevae.runs import load_run, train
+from musevae.training import TrainConfig, batch_of, learning_rate, noise_of, step_flops
 from musevae.vae import ConvVAE, VAEConfig
 from musevae.windows import WindowSet
-
-SMALL = dict(n_mels=16, seconds=0.7)
-TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8, batch_size=8, epochs=3, progress=False)
-
-MAKE = f"""
-import numpy as np, pandas as pd
-from musevae.mel import MelSpec
-from musevae.windows import WindowSet
-rng = np.random.default_rng(0)
-n, spec = 40, MelSpec(**{SMALL!r})
-x = rng.random((n, *spec.shape)).cumsum(2)
-x = (x / x.max((1, 2), keepdims=True)).astype(np.float16)
-table = pd.DataFrame(dict(track=[f"t{{i // 2}}" for i in range(n)], window=[i % 2 for i in range(n)], genre="a",
-                          split=["train"] * 30 + ["valid"] * 10, artist=pd.NA, start_s=0.0, path="none"))
-windows = WindowSet(x, np.zeros(n, np.float32), table, spec, "made up")
-"""
 
 
 @pytest.fixture
 def windows():
-    scope = {}
-    exec(MAKE, scope)
-    return scope["windows"]
+    return made_windows()
 
 
 def weights(run):
     return dict(run.vae.state_dict())
-
-
-def state(run):
-    "All that a run ends with: the weights kept, the last weights and their average, Adam's moments."
-    return {**weights(run), **load_file(run.path / "checkpoint.safetensors")}
-
-
-def same(a, b):
-    assert a.keys() == b.keys()
-    return all(torch.equal(a[k], b[k]) for k in a)
 
 
 @given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 5), st.integers(0, 3))
@@ -114,22 +79,22 @@ def test_run_folder_says_everything(windows, tmp_path):
     assert config["windows"] == {"train": 30, "valid": 10} and config["mel_fingerprint"] == windows.spec.fingerprint
     assert run.metrics["epoch"].tolist() == [0, 1, 2, 3] and run.metrics["step"].tolist() == [0, 4, 8, 12]
     best = json.loads((run.path / "metrics.json").read_text())["best"]
-    assert best["valid_elbo"] == pytest.approx(run.metrics["valid_elbo"].max())
-    assert np.allclose(-run.metrics["valid_elbo"], run.metrics["valid_distortion"] + run.metrics["valid_rate"])
+    assert best["valid_elbo_nats"] == pytest.approx(run.metrics["valid_elbo_nats"].max())
+    assert np.allclose(-run.metrics["valid_elbo_nats"], run.metrics["valid_distortion_nats"] + run.metrics["valid_rate_nats"])
 
 
 def test_the_model_kept_is_the_best_by_held_out_elbo_and_counts_step_0(windows, tmp_path):
     run = train(windows, tmp_path / "run", learning_rate=0.3, **TINY)  # a rate that ruins the model
     x = torch.from_numpy(windows.select("valid").x).unsqueeze(1)
-    judged = training.evaluate_windows(run.vae, x, seed=0)["elbo"]
-    assert judged == pytest.approx(run.metrics["valid_elbo"].max(), rel=1e-5)
+    judged = judge(run.vae, x, seed=0).elbo_nats
+    assert judged == pytest.approx(run.metrics["valid_elbo_nats"].max(), rel=1e-5)
     closed_form = ConvVAE(run.vae.config, run.spec).initialise(windows.select("train").tensor())
-    assert judged >= training.evaluate_windows(closed_form, x, seed=0)["elbo"] - 1e-2
+    assert judged >= judge(closed_form, x, seed=0).elbo_nats - 1e-2
 
 
 def test_training_improves_on_the_closed_form(windows, tmp_path):
     run = train(windows, tmp_path / "run", **{**TINY, "epochs": 15})
-    assert run.metrics["train_elbo"].iloc[-1] > run.metrics["train_elbo"].iloc[0]
+    assert run.metrics["train_elbo_nats"].iloc[-1] > run.metrics["train_elbo_nats"].iloc[0]
 
 
 def test_killed_at_a_random_step_and_resumed_is_the_uninterrupted_run(windows, tmp_path):
@@ -137,7 +102,7 @@ def test_killed_at_a_random_step_and_resumed_is_the_uninterrupted_run(windows, t
     options = {**TINY, "epochs": 60, "latent_dim": 40}
     script = MAKE + f"""
 import sys
-from musevae.training import train
+from musevae.runs import train
 train(windows, sys.argv[1], **{options!r})
 """
     env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -154,19 +119,6 @@ train(windows, sys.argv[1], **{options!r})
     assert same(state(whole), state(cut))
     drop = dict(columns="windows_per_second")
     pd.testing.assert_frame_equal(whole.metrics.drop(**drop), cut.metrics.drop(**drop), check_exact=True)
-
-
-def at(number, action):
-    "For `train(on_step=...)`: does it after so many steps."
-    return lambda step: action() if step.number == number else None
-
-
-def power_cut():
-    raise MemoryError
-
-
-def ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_ctrl_c_saves_between_two_steps_and_says_how_to_go_on(windows, tmp_path):
@@ -242,7 +194,7 @@ def test_every_preset_takes_a_step(name, windows, tmp_path):
     if small.train.scale is not None:
         vae.calibrate(torch.tensor(small.train.scale))
     rows = fit(vae, x, x[:8], small.train, tmp_path, progress=False)
-    assert np.isfinite(rows[["train_elbo", "valid_elbo", "valid_rmse_db"]]).all().all()
+    assert np.isfinite(rows[["train_elbo_nats", "valid_elbo_nats", "valid_rmse_db"]]).all().all()
     assert (vae.scale.tolist() == pytest.approx(13.824)) == (name == "code")
 
 
@@ -283,7 +235,7 @@ def test_a_resumed_run_goes_on_in_its_log(before, checkpoint_epochs, windows, tm
 
 
 def test_tensorboard_says_what_to_install(windows, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    monkeypatch.setattr(fitting, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'tensorboard: expected the package.*pip install "musevae\[tensorboard\]"'):
         train(windows, tmp_path / "run", tensorboard=True, **TINY)
     assert not (tmp_path / "run").exists()
@@ -293,7 +245,7 @@ def test_tensorboard_says_what_to_install(windows, tmp_path, monkeypatch):
 def test_imitated_bfloat16_is_refused(windows, tmp_path, monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("a question to CPUs")
-    monkeypatch.setattr(training, "_bfloat16_cost", lambda: 31.0)
+    monkeypatch.setattr(fitting, "_bfloat16_cost", lambda: 31.0)
     with pytest.raises(ValueError, match="TrainConfig.mixed_precision: expected no on this CPU, got bf16.*31 times as slow"):
         train(windows, tmp_path / "run", mixed_precision="bf16", **TINY)
     assert not (tmp_path / "run").exists()
@@ -304,14 +256,14 @@ def test_imitated_bfloat16_is_refused(windows, tmp_path, monkeypatch):
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN can be held back on x86 only")
 def test_imitated_bfloat16_is_noticed():
     "On a processor that is told to know no AVX-512."
-    code = "from musevae.training import _bfloat16_cost; print(_bfloat16_cost())"
+    code = "from musevae.fitting import _bfloat16_cost; print(_bfloat16_cost())"
     env = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     assert float(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout) > 2
 
 
 def test_bfloat16_trains_beside_float32_in_one_process(windows, tmp_path, monkeypatch):
     "The weights stay in float32; the result is close to that in full precision."
-    monkeypatch.setattr(training, "_bfloat16_cost", lambda: 1.0)  # imitated or not
+    monkeypatch.setattr(fitting, "_bfloat16_cost", lambda: 1.0)  # imitated or not
     plain = train(windows, tmp_path / "plain", **TINY)
     mixed = train(windows, tmp_path / "mixed", mixed_precision="bf16", **TINY)
     assert all(t.dtype != torch.bfloat16 for t in state(mixed).values()) and not same(state(plain), state(mixed))
@@ -394,7 +346,7 @@ def test_crops_are_other_windows_and_resume_exactly(clips, tmp_path, monkeypatch
     spec, wanted = MelSpec(seconds=0.5), dict(TINY, batch_size=3)
     whole = train(clips, tmp_path / "whole", spec=spec, crops=True, **wanted)
     fixed = train(clips, tmp_path / "fixed", spec=spec, **wanted)
-    assert not whole.metrics["valid_elbo"].iloc[1:].equals(fixed.metrics["valid_elbo"].iloc[1:])
+    assert not whole.metrics["valid_elbo_nats"].iloc[1:].equals(fixed.metrics["valid_elbo_nats"].iloc[1:])
     with pytest.raises(MemoryError):
         train(clips, tmp_path / "cut", spec=spec, crops=True, on_step=at(4, power_cut), **wanted)
     again = train(clips, tmp_path / "cut", spec=spec, crops=True, resume=True, **wanted)
@@ -411,7 +363,7 @@ def test_two_processes_make_one_run(clips, tmp_path):
     script = """
         import pandas as pd, sys
         from musevae.mel import MelSpec
-        from musevae.training import train
+        from musevae.runs import train
         clips = pd.read_csv(sys.argv[1])
         run = train(clips, sys.argv[2], spec=MelSpec(seconds=0.5), latent_dim=6, filter_blocks=1, filter_width=8,
                     batch_size=7, epochs=2, progress=False)

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from musevae.elbo import elbo
 from musevae.mel import MelSpec
-from musevae.training import PRESETS
+from musevae.presets import PRESETS
 from musevae.vae import (
     NETWORKS,
     ConvVAE,

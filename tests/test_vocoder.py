@@ -9,8 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musevae import vocoder
 from musevae.mel import MelError, MelSpec
-from musevae.vocoder import INVERTERS, get_inverter, griffin_lim, istft, loudest_tree, pghi, phase_steps, stft
+from musevae.vocoder import INVERTERS, GriffinLim, Inverter, PhaseInverter, get_inverter
+from musevae.vocoder.phase import griffin_lim, istft, loudest_tree, pghi, phase_steps, stft
 
 SPEC = MelSpec(seconds=1.0)
 
@@ -194,3 +196,85 @@ def test_refusals():
         inverter(torch.zeros(2, 1, 128, 9), torch.zeros(1))
     with pytest.raises(ValueError, match="finite"):
         inverter(torch.full((1, 1, 128, 9), torch.nan), torch.zeros(1))
+
+
+# --- one object, several kinds ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, momentum", [("griffinlim", 0.0), ("fast-griffinlim", 0.99), ("pghi", 0.99)])
+@pytest.mark.parametrize("frames", [SPEC.frames, 20])
+def test_an_inverter_is_its_parts_bit_for_bit(name, momentum, frames):
+    x, ref_db = SPEC.forward(notes())
+    x = x[..., :frames]
+    magnitude = SPEC.stft_magnitude(x, ref_db, iterations=7)
+    phase = torch.from_numpy(pghi(magnitude[0].double().numpy(), SPEC))[None].to(magnitude) if name == "pghi" else None
+    samples = SPEC.samples if frames == SPEC.frames else (frames - 1) * SPEC.hop
+    parts = griffin_lim(magnitude, SPEC, samples, iterations=5, momentum=momentum, phase=phase)
+    assert torch.equal(get_inverter(name, SPEC, nnls_iterations=7, iterations=5)(x, ref_db), parts)
+
+
+def test_the_parts_are_found_where_they_were():
+    for name in ("griffin_lim", "istft", "loudest_tree", "pghi", "phase_steps", "stft"):
+        assert getattr(vocoder, name) is globals()[name] and name in vocoder.__all__
+
+
+@pytest.fixture
+def registry():
+    "The registry, which is as it was afterwards."
+    before = dict(INVERTERS)
+    yield INVERTERS
+    INVERTERS.clear()
+    INVERTERS.update(before)
+
+
+def test_an_inverter_from_outside_is_a_class_with_a_name(registry):
+    class Level(Inverter):
+        name = "level"
+        defaults = dict(gain=2.0)
+
+        def invert(self, x, ref_db):
+            return self.options["gain"] * ref_db[:, None].expand(-1, self.samples(x.shape[-1]))
+
+    inverter, (x, ref_db) = get_inverter("level", SPEC, gain=3.0), SPEC.forward(notes())
+    assert torch.equal(inverter(x, ref_db), 3 * ref_db[:, None].expand(1, SPEC.samples))
+    assert inverter(x[..., :9].numpy(), ref_db.numpy()).shape == (1, 8 * SPEC.hop)
+    assert "gain=3.0" in repr(inverter) and SPEC.fingerprint in repr(inverter)
+    for bad in (x[0], x * torch.nan, x[:, :, 1:], x * 80 - 80):  # the border stands before every kind
+        with pytest.raises(MelError, match="x: expected|x, ref_db: expected finite"):
+            inverter(bad, ref_db)
+    with pytest.raises(MelError, match="level: expected options among gain; got iterations"):
+        get_inverter("level", iterations=3)
+
+
+def test_a_childs_options_are_added_to_its_parents_and_no_name_is_taken_twice(registry):
+    assert get_inverter().options == dict(nnls_iterations=100, iterations=32, momentum=0.99, seed=0)
+    assert get_inverter("griffinlim").options["momentum"] == 0 and "seed" not in get_inverter("pghi").options
+    names = list(registry)
+
+    class Nameless(GriffinLim):
+        "No name of its own: its parent keeps the place."
+
+    assert list(registry) == names and registry["griffinlim"] is GriffinLim
+    with pytest.raises(MelError, match="inverter: expected a name of its own, got 'pghi', which PGHI has"):
+        type("Thief", (PhaseInverter,), dict(name="pghi"))
+    with pytest.raises(NotImplementedError):
+        PhaseInverter(SPEC)(*SPEC.forward(notes()))
+
+
+def test_magnitudes_are_refused_and_no_picture_is():
+    t = torch.arange(SPEC.samples) / SPEC.sample_rate
+    tone, click = torch.sin(2 * torch.pi * 1000 * t), torch.zeros(SPEC.samples)
+    click[9000] = 1
+    g = torch.Generator().manual_seed(0)
+    noise = torch.randn(SPEC.samples, generator=g) / 8
+    sounds = [notes(), tone / 2, click, noise, tone / 2 + 1e-4 * noise, tone / 2 + 1e-3 * noise, 1e-5 * noise, torch.zeros_like(t)]
+    inverter = get_inverter("griffinlim", SPEC, nnls_iterations=1, iterations=0)
+    for y in sounds:
+        x, ref_db = SPEC.forward(y)
+        for picture in (x, x[..., :5], x.clamp_min(0.01), 1.3 * x - 0.2):
+            assert inverter(picture, ref_db).isfinite().all()
+    for y in (notes(), notes(3), noise * torch.exp(-4 * t)):
+        x, ref_db = SPEC.forward(y)
+        for level in (0.5, 1, 8):  # a decoder is not always as loud as its window
+            with pytest.raises(MelError, match="x: expected log-mel pictures.*got magnitudes|got values from"):
+                inverter(level * SPEC.magnitude_of(x.clamp_min(1e-6)), ref_db)

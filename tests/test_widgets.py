@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musevae import widgets as w
+from musevae.widgets import media, page
 
 RATE = 22050
 
@@ -75,7 +76,7 @@ def test_torch_and_batch_of_one_are_taken():
 
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=20))))
 def test_pack_keeps_every_part(parts):
-    packed, ends = w._pack(parts)
+    packed, ends = page.pack(parts)
     assert [packed[a:b] for a, b in zip([0, *ends], ends, strict=False)] == [part or b"" for part in parts]
 
 
@@ -137,7 +138,7 @@ def test_own_picture_agrees_with_librosa():
     rng = np.random.default_rng(0)
     y = tone(1000, 2) + tone(4000, 2) * np.linspace(0, 1, 2 * RATE) + rng.normal(0, 1e-3, 2 * RATE)
     wanted = librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=RATE), ref=np.max)
-    ours = w._mel_picture(y.astype(np.float32), RATE)
+    ours = media.mel_picture(y.astype(np.float32), RATE)
     assert ours.shape == (128, 87)
     assert np.corrcoef(ours.ravel(), np.clip(1 + wanted / 80, 0, 1)[:, :87].ravel())[0, 1] > 0.95
     assert (np.abs(ours.argmax(0) - wanted.argmax(0)) <= 1).all()
@@ -242,7 +243,7 @@ def both(y, x):
 def test_pictures_last_as_long_as_their_sounds(samples, off, hop):
     x = np.zeros((8, max(1, 1 + samples // hop + off)))
     player = w.Player(np.resize(tone(), samples), x=x, hop=hop)
-    assert abs(w._png_seconds(player.images) - player.durations[0]) <= 3 * hop / RATE
+    assert abs(media.png_seconds(player.images) - player.durations[0]) <= 3 * hop / RATE
     assert pixels(player.images).shape[1] <= 1 + samples // hop
 
 
@@ -294,7 +295,7 @@ def test_map_and_plots_show_a_genre_alike():
 def test_every_marker_has_a_shape_on_the_map():
     from musevae.corpus import GENRES, genre_style
 
-    text = (files("musevae") / "static" / "map.js").read_text("utf8").split("const SHAPES = ")[1].split("};")[0]
+    text = (files("musevae") / "static" / "plane.js").read_text("utf8").split("const SHAPES = ")[1].split("};")[0]
     looks = genre_style(GENRES).values()
     assert {look["marker"] for look in looks} == set(re.findall(r"[{ ]\"?([^\"\s])\"?: ", text))
     assert len({look["color"] for look in looks}) == len({look["marker"] for look in looks}) == 10
@@ -343,6 +344,17 @@ def test_page_is_whole_and_names_nothing_outside():
     player = next(s for s in state if "titles" in s["state"])
     assert player["state"]["titles"] == [title]
     assert {tuple(b["path"]) for b in player["buffers"]} == {("sounds",), ("images",)}
+
+
+def test_scripts_are_joined_as_they_stand(tmp_path):
+    "No line is dropped: a wrapped multiplication begins with its sign, a text may hold what looks like a comment."
+    first = "/** Two. */\nconst a = 3\n* 4; // twelve\nconst b = `\n// no comment\n  * nor this`;\n"
+    (tmp_path / "a.js").write_text(first)
+    (tmp_path / "b.js").write_text("export default a;\n")
+    joined = page.scripts("a.js", "b.js", folder=tmp_path)
+    assert joined.startswith(first) and joined.endswith("export default a;\n")
+    for name in ("core.js", "plane.js", "place.js", "map.js"):
+        assert (files("musevae") / "static" / name).read_text("utf8") in w.LatentMap._esm
 
 
 def test_static_files_travel_with_the_package():

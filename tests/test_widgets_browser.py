@@ -162,6 +162,47 @@ def test_map_legend_axes_zoom_and_theme(map_page):
                                   " document.documentElement.dataset.theme = 'dark'"))
 
 
+def test_a_decoder_in_the_page_answers_for_a_place(map_page):
+    "A third provider, registered by a script of the page, is asked first; when it goes, the stored grid answers again."
+    page = map_page
+    canvas = page.locator(".mv-canvas")
+    box = canvas.bounding_box()
+    empty = {"x": box["width"] * 0.5, "y": box["height"] * 0.72}
+    page.evaluate("""(mp3) => { globalThis.asked = []; musevaePlaces.push({
+      place: async (z, { axes, model }) => {
+        asked.push([z, axes, model.get("components")]);
+        return { z, sound: Uint8Array.from(mp3), picture: "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=", from: "page" };
+      } }); }""", list(w.mp3(tone(500, 1.0))))
+    canvas.click(position=empty)
+    played(page, "decoded")
+    [[z, axes, components]] = page.evaluate("asked")
+    assert axes == [0, 1] and components == len(z) == 3 and z[2] == 0
+    assert f"component 1: {z[0]:.2f}, component 2: {z[1]:.2f}" == page.locator(".mv-kind").inner_text()  # that very place
+    assert page.locator(".mv-shot").get_attribute("src").startswith("data:image/gif")
+    assert page.evaluate("musevaeStage.owner.duration") == pytest.approx(1, abs=0.1)  # the grid's sounds last half a second
+    page.evaluate("musevaePlaces.pop()")
+    canvas.click(position=empty)
+    page.wait_for_function("document.querySelector('.mv-shot').src.startsWith('blob:')")
+    assert len(page.evaluate("asked")) == 1
+    assert page.locator(".mv-kind").inner_text() != f"component 1: {z[0]:.2f}, component 2: {z[1]:.2f}"  # the nearest cell
+
+
+def test_a_slow_answer_for_a_place_that_is_left_is_not_heard(map_page):
+    page = map_page
+    canvas = page.locator(".mv-canvas")
+    box = canvas.bounding_box()
+    page.evaluate("""(mp3) => musevaePlaces.push({ place: (z, { signal }) => new Promise((resolve) => {
+      globalThis.finish = () => { resolve({ z, sound: Uint8Array.from(mp3), picture: "", from: "page" }); return signal.aborted; };
+    }) })""", list(w.mp3(tone(500, 0.5))))
+    canvas.click(position={"x": box["width"] * 0.5, "y": box["height"] * 0.72})
+    assert "decoded, no clip here" in page.locator(".mv-what").inner_text()
+    name = walk_to_any(page)
+    assert page.evaluate("finish()") is True
+    page.keyboard.press("Enter")
+    played(page, name)
+    assert name in page.locator(".mv-what").inner_text()
+
+
 def test_map_of_many_points_is_quick(visit, measure):
     rng = np.random.default_rng(0)
     n = 6000  # all of GTZAN

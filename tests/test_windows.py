@@ -1,6 +1,7 @@
 """The cache of a corpus: killed, resumed, changed, damaged, on disks that fail; windows cut anywhere."""
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,8 @@ import torch
 
 import musevae.windows as built
 from musevae import mel
-from musevae.corpus import files
-from musevae.corpus.files import examine
+from musevae.corpus.audio import read_audio
+from musevae.corpus.verdict import examine
 from musevae.mel import MelError, MelSpec
 from musevae.store import StoreError
 from musevae.windows import WindowSet, corpus_key, mel_clips, mel_windows
@@ -52,8 +54,19 @@ def corpus(tmp_path):
     return pd.DataFrame(rows)
 
 
-def build(corpus, folder, spec=SHORT, make=mel_windows):
-    return make(corpus, spec, cache=folder, progress=False, workers=2)
+def build(corpus, folder, spec=SHORT, make=mel_windows, **options):
+    return make(corpus, spec, cache=folder, progress=False, workers=2, **options)
+
+
+class Counted:
+    "A reader that remembers what it has read."
+
+    def __init__(self):
+        self.paths = []
+
+    def __call__(self, path, **options):
+        self.paths.append(path)
+        return read_audio(path, **options)
 
 
 def test_windows_of_a_corpus(corpus, tmp_path):
@@ -81,11 +94,12 @@ def test_selection(corpus, tmp_path):
         windows.select("valid")
 
 
-def test_the_cache_is_read_not_made_again(corpus, tmp_path, monkeypatch):
-    first = build(corpus, tmp_path / "cache")
-    monkeypatch.setattr(built, "read_audio", lambda *a, **k: pytest.fail("decoded again"))
-    second = build(corpus, tmp_path / "cache")
-    assert np.array_equal(first.x, second.x) and first.key == second.key
+def test_the_cache_is_read_not_made_again(corpus, tmp_path):
+    for make in (mel_windows, mel_clips):
+        first = build(corpus, tmp_path / "cache", make=make, read=(counted := Counted()))
+        assert sorted(counted.paths) == sorted(corpus.path)
+        second = build(corpus, tmp_path / "cache", make=make, read=lambda *a, **k: pytest.fail("decoded again"))
+        assert first.key == second.key and len(first) == len(second)
     assert build(corpus.assign(split="test"), tmp_path / "cache").table.split.eq("test").all()
 
 
@@ -160,32 +174,22 @@ def test_nothing_can_be_read_and_then_all(corpus, tmp_path):
     assert heard(lambda: build(corpus[:1], tmp_path / "cache"))[1] == []
 
 
-def test_the_lost_are_tried_again_and_the_others_are_not(corpus, tmp_path, monkeypatch):
+def test_the_lost_are_tried_again_and_the_others_are_not(corpus, tmp_path):
     os.rename(corpus.path[2], tmp_path / "away.wav")
     heard(lambda: build(corpus, tmp_path / "cache"))
-    read = []
-
-    def counted(path, real=built.read_audio, **options):
-        read.append(path)
-        return real(path, **options)
-
-    monkeypatch.setattr(built, "read_audio", counted)
-    assert len(heard(lambda: build(corpus, tmp_path / "cache"))[0]) == 16 and read == [corpus.path[2]]
+    counted = Counted()
+    assert len(heard(lambda: build(corpus, tmp_path / "cache", read=counted))[0]) == 16 and counted.paths == [corpus.path[2]]
 
 
-def test_a_disk_that_fails_in_the_middle_is_no_short_file(corpus, tmp_path, monkeypatch):
-    real = files._Source.readinto
+def test_a_disk_that_fails_in_the_middle_is_no_short_file(corpus, tmp_path):
+    class Failing(io.FileIO):
+        def readinto(self, buffer):
+            if self.name == corpus.path[3] and self.tell() > 4096:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().readinto(buffer)
 
-    def readinto(source, buffer):
-        if source.file.name == corpus.path[3] and source.file.tell() > 4096:
-            source.error = OSError(errno.EIO, "Input/output error")
-            return 0
-        return real(source, buffer)
-
-    monkeypatch.setattr(files._Source, "readinto", readinto)
-    found, said = heard(lambda: build(corpus, tmp_path / "cache"))
+    found, said = heard(lambda: build(corpus, tmp_path / "cache", read=partial(read_audio, opener=Failing)))
     assert len(said) == 1 and said[0] == f"{corpus.path[3]}: left out: cannot be read: Input/output error"
-    monkeypatch.undo()
     assert len(found) == 15 and len(build(corpus, tmp_path / "cache")) == 20
 
 
@@ -278,32 +282,24 @@ def test_a_killed_run_leaves_no_cache_and_is_resumed(tmp_path):
     corpus.to_csv(tmp_path / "corpus.csv", index=False)
     script = f"""
         import os, pandas as pd
-        import musevae.windows as built
+        from musevae.corpus import read_audio
         from musevae.mel import MelSpec
-        real = built.read_audio
+        from musevae.windows import mel_windows
         def read(path, **options):
             if "00066" in path:
                 os.kill(os.getpid(), 9)
-            return real(path, **options)
-        built.read_audio = read
-        spec = MelSpec(seconds=0.1)
-        built.mel_windows(pd.read_csv({str(tmp_path / "corpus.csv")!r}, dtype=str), spec, cache={str(cache)!r}, workers=1)
+            return read_audio(path, **options)
+        corpus = pd.read_csv({str(tmp_path / "corpus.csv")!r}, dtype=str)
+        mel_windows(corpus, MelSpec(seconds=0.1), cache={str(cache)!r}, workers=1, read=read)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, timeout=120)
     assert done.returncode == -9
     assert [p.suffix for p in cache.iterdir()] == [".partial"]
     shards = len(list(cache.glob("*/shard-*.npz")))
     assert shards >= 1
-    read = []
-
-    def counted(path, real=built.read_audio, **options):
-        read.append(path)
-        return real(path, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(built, "read_audio", counted)
-        resumed = build(corpus, cache, spec)
-    assert len(read) == 70 - 32 * shards and len(resumed) == 70
+    counted = Counted()
+    resumed = build(corpus, cache, spec, read=counted)
+    assert len(counted.paths) == 70 - 32 * shards and len(resumed) == 70
     assert np.array_equal(resumed.x, build(corpus, tmp_path / "other", spec).x)
     assert [p.suffix for p in cache.iterdir()] == [""]
 

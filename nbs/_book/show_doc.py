@@ -13,7 +13,9 @@ import importlib
 import inspect
 import operator
 import re
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 
 from fastcore.docments import ShowDocRenderer, docments
 
@@ -31,12 +33,30 @@ def home(sym, name: str) -> str:
     module = getattr(sym, "__module__", "") or ""
     if module != "__main__":
         return module
-    try:
-        exported = importlib.import_module(f"{PACKAGE}._modidx").d["syms"]
-    except ImportError:
-        return ""
-    found = [mod for mod, names in exported.items() if f"{mod}.{name}" in names]
+    found = [mod for mod, names in _exported().items() if f"{mod}.{name}" in names]
     return next((mod for mod in found if len(found) == 1 or _same(sym, mod, name)), "")
+
+
+def _exported() -> dict[str, set[str]]:
+    "The names of each module, dotted: nbdev's index, and for packages, which it leaves out, what their `__init__.py` defines."
+    try:
+        index = importlib.import_module(f"{PACKAGE}._modidx").d["syms"]
+        root = Path(importlib.import_module(PACKAGE).__file__).parent
+    except ImportError:
+        return {}
+    found = {module: set(names) for module, names in index.items()}
+    for path in root.glob("*/**/__init__.py"):
+        module = ".".join([PACKAGE, *path.parent.relative_to(root).parts])
+        found.setdefault(module, set()).update(_defined(ast.parse(path.read_text(encoding="utf-8")).body, module))
+    return found
+
+
+def _defined(body: list, prefix: str) -> Iterator[str]:
+    "Dotted names of the functions, classes and methods of a body."
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield f"{prefix}.{node.name}"
+            yield from _defined(node.body if isinstance(node, ast.ClassDef) else [], f"{prefix}.{node.name}")
 
 
 def _same(sym, module: str, name: str) -> bool:

@@ -1,0 +1,87 @@
+// Who answers for a place of the map where no clip is: the seam between the map and whatever can decode.
+//
+// A provider is an object with one function, `place(z, request)`. It returns null if it cannot answer for that place, or a
+// promise of an answer; a promise that fails hands the question on to the next provider.
+//   z        all coordinates of the place, an array of k numbers
+//   request  {axes: [across, up], the plane that is drawn; signal: an AbortSignal, aborted once something else is chosen;
+//            model: the map's, with `get` and `set`}
+//   answer   {z: where it really is, sound: bytes of a file that browsers decode, or null; picture: an address for <img>, or "";
+//            from: whose it is ("grid", "kernel", …)}
+// A script of the page that can decode registers itself, and is asked first: `musevaePlaces.push({ place(z, request) { … } })`.
+
+const registered = (globalThis.musevaePlaces ??= []);
+const PATIENCE = 4000; // ms until a kernel counts as gone: a page may be open longer than its notebook
+
+/** The stored grid: the nearest cell of its plane. `cells` are {axes, x, y, sounds, images}, row by row; `url(q)` of image q. */
+export function storedGrid(cells, url) {
+  return {
+    place(z, { axes }) {
+      if (!isPlaneOf(cells, axes)) return null;
+      const q = cellAt(cells, axes.map((j) => z[j]));
+      if (!cells.sounds[q] && !cells.images[q]) return null;
+      const there = z.map(() => 0);
+      axes.forEach((j, i) => { there[j] = cellCentre(cells, q)[i]; });
+      return Promise.resolve({ z: there, sound: cells.sounds[q] ?? null, picture: url(q), from: "grid" });
+    },
+  };
+}
+
+/** Whether a grid lies in the plane of these axes. */
+export const isPlaneOf = ({ axes }, wanted) => Boolean(axes) && axes[0] === wanted[0] && axes[1] === wanted[1];
+
+/** Number of the cell nearest to [x, y]. */
+export function cellAt({ x, y }, place) {
+  const near = (values, v) => values.reduce((best, w, q) => (Math.abs(w - v) < Math.abs(values[best] - v) ? q : best), 0);
+  return near(y, place[1]) * x.length + near(x, place[0]);
+}
+
+/** [x, y] in the middle of cell q. */
+export const cellCentre = ({ x, y }, q) => [x[q % x.length], y[Math.floor(q / x.length)]];
+
+/** [x, y] of the cell one step (dx, dy) from the one nearest to `place`, within the grid. */
+export function cellStep(cells, place, [dx, dy]) {
+  const q = cellAt(cells, place), wide = cells.x.length;
+  return [cells.x[clamp((q % wide) + dx, 0, wide - 1)], cells.y[clamp(Math.floor(q / wide) + dy, 0, cells.y.length - 1)]];
+}
+
+/**
+ * The kernel: Python decodes that very place, if it was given a decoder. It answers through `model`, for whoever asked last;
+ * what comes after the patience ran out goes to `late(answer)`. `end()` when the map goes.
+ */
+export function kernel(model, late, patience = PATIENCE) {
+  let waiting = null, timer = 0, url = "";
+  const heard = () => {
+    if (url) URL.revokeObjectURL(url);
+    url = picture(bytes(model.get("answer_image")).slice());
+    const [i, j, x, y] = model.get("place"), z = Array.from({ length: model.get("components") }, () => 0);
+    [z[i], z[j]] = [x, y];
+    const answer = { z, sound: bytes(model.get("answer_sound")).slice(), picture: url, from: "kernel" };
+    clearTimeout(timer);
+    if (waiting) waiting(answer); else late(answer);
+    waiting = null;
+  };
+  model.on("change:answer", heard);
+  return {
+    place(z, { axes: [i, j] }) {
+      if (model.static || !model.get("asks")) return null;
+      clearTimeout(timer);
+      return new Promise((resolve, reject) => {
+        waiting = resolve;
+        timer = setTimeout(() => { waiting = null; reject(new Error("no kernel after all")); }, patience);
+        model.set("place", [i, j, z[i], z[j]]);
+        model.save_changes();
+      });
+    },
+    end() { clearTimeout(timer); model.off("change:answer", heard); if (url) URL.revokeObjectURL(url); },
+  };
+}
+
+/** Those who may answer, in order: what the page registered, the kernel, the stored grid. The one place where it is chosen. */
+export const providers = (live, grid) => [...registered, live, grid];
+
+/** The first answer for `z`: a promise of it, or of null if all have failed; null if nobody has one for that place. */
+export function ask([first, ...others], z, request) {
+  if (!first) return null;
+  const answer = first.place(z, request);
+  return answer ? answer.catch(() => ask(others, z, request)) : ask(others, z, request);
+}
