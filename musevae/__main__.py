@@ -3,14 +3,14 @@
 import sys
 
 
-def main():
+def main() -> int:
     "Run `musevae.cli.main`; Ctrl-C before that is there gets one line, too."
     try:
         from musevae.cli import main as command
     except KeyboardInterrupt:
         print("musevae: stopped; nothing was begun", file=sys.stderr)
         return 130
-    return command()
+    return command() or 0
 
 
 if __name__ == "__main__":

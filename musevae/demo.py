@@ -23,7 +23,7 @@ def demo_key(
 ) -> str:
     "Sixteen digits that name the demo run: the recipe's number, its windows and their split, its preset."
     chosen = preset("demo")
-    return key_of("demo", RECIPE, windows.key, split_key(windows.table), asdict(chosen.vae), asdict(chosen.train))
+    return key_of("demo", RECIPE, windows.key, split_key(windows.table), chosen.vae.to_dict(), asdict(chosen.train))
 
 # %% ../nbs/07b_demo.ipynb #b990b9ec
 def demo_run(*, progress: bool = True) -> Run:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .elbo import LIKELIHOODS, kl_to_standard_normal
 from .vae import ConvVAE
 from .windows import WindowSet
 
@@ -82,13 +81,15 @@ class Pass(NamedTuple):
         x: data, `(batch, 1, n_mels, frames)`.
         x_mean: x̂ from the posterior's mean, same shape, not clipped.
         x_drawn: x̂ from one draw of the posterior, same shape, not clipped.
-        posterior: q(z|x), `Normal` over `(batch, d)`.
+        posterior: q(z|x), `Normal` over `(batch, d)`; of units that depend on others the one given the draw of these.
+        z: the draw, `(batch, d)`.
     """
 
     x: torch.Tensor
     x_mean: torch.Tensor
     x_drawn: torch.Tensor
     posterior: torch.distributions.Normal
+    z: torch.Tensor
 
 
 @torch.no_grad()
@@ -107,8 +108,11 @@ def passes(vae: ConvVAE, windows: WindowSet | torch.Tensor, *, batch_size: int =
         if noise is None:  # for all windows at once: the same draw whatever the batch size
             shape = (len(windows), q.mean.shape[1])
             noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
-        z = q.mean + q.stddev * noise[number * batch_size : number * batch_size + len(x)]
-        yield Pass(x, vae.picture(q.mean), vae.picture(z), q)
+        x_mean, eps = vae.picture(q.mean), noise[number * batch_size : number * batch_size + len(x)]
+        if getattr(vae, "hierarchical", False):
+            q = vae.encode(x, eps)
+        z = q.mean + q.stddev * eps
+        yield Pass(x, x_mean, vae.picture(z), q, z)
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de010
 FIGURES = ("elbo_nats", "distortion_nats", "rate_nats", "rmse_db", "l1_db", "rmse_db_sampled", "active_units")
@@ -220,11 +224,11 @@ def judge(
 
 def _judged(vae, part, kept):
     "What is kept of a batch: five figures of each window, the sum of KL by unit, codes, and residuals of the rows `kept`."
-    x, x_mean, x_drawn, q = part
-    kl = kl_to_standard_normal(q)
+    x, x_mean, x_drawn, q, z = part
+    kl = vae.prior.rate(q, z)
     return (*errors(x, x_mean, over="windows", top_db=vae.spec.top_db),
             errors(x, x_drawn, over="windows", top_db=vae.spec.top_db).rmse_db,
-            LIKELIHOODS[vae.likelihood](x, x_drawn, vae.scale), kl.sum(1), kl.sum(0, keepdim=True),
+            vae.likelihood.nll(x, x_drawn, z), kl.sum(1), kl.sum(0, keepdim=True),
             q.mean.float(), q.stddev.float(), (x[kept] - x_drawn[kept]).half())
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de012

@@ -192,7 +192,7 @@ def evaluate(
     result |= dict(
         bits_per_second=found.rate_nats / math.log(2) / run.spec.seconds,
         active_units=found.active_units,
-        likelihood=vae.likelihood,
+        likelihood=vae.likelihood.name,
         scale_db=float(torch.as_tensor(vae.scale).double().mean()) * run.spec.top_db,
     )
     result |= _probe_figures(judged, seed)
@@ -263,7 +263,7 @@ def _contents(judged: Judged, result: Mapping[str, Any], pairs: int, batch_size:
         drawn = figure_pairs(shown.tensor(), x_hat, spec=spec, names=names, n=len(shown))
         yield "figures/reconstructions.png", png_bytes(drawn)
     z = residual_z(judged.found.residuals, torch.zeros(()), vae.scale)
-    yield "figures/residuals.png", png_bytes(plot_calibration(z, spec, likelihood=vae.likelihood))
+    yield "figures/residuals.png", png_bytes(plot_calibration(z, spec, likelihood=vae.likelihood.name))
     if (figure := _latent_figure(judged)) is not None:
         yield "figures/latent.png", png_bytes(figure)
     if pairs:

@@ -258,7 +258,7 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
         raise ValueError("TrainConfig.crops: expected a table of clips to cut them from, got a WindowSet")
     windows, corpus = _windows_of(data, spec, seed, progress)
     parts = _parts(windows)
-    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=asdict(chosen.vae), train=asdict(chosen.train),
+    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=chosen.vae.to_dict(), train=asdict(chosen.train),
                  mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
                  split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()},
                  device=machine.device.type, versions=dict(musevae=musevae.__version__, torch=torch.__version__))

@@ -17,7 +17,7 @@ import torch
 
 from . import moved
 from .annealing import SCHEDULES, schedule
-from .elbo import ELBO, calibrated_scale, elbo
+from .elbo import ELBO, elbo
 from .vae import ConvVAE
 
 _all_ = ["train", "load_run"]  # stand in musevae.runs
@@ -111,15 +111,16 @@ def learn(
     if config.clamp:
         x_hat = x_hat.clamp(0, 1)
     posterior = torch.distributions.Normal(mean, std, validate_args=False)
-    bound = elbo(batch, x_hat, posterior, likelihood=vae.likelihood, scale=vae.scale)
+    z = mean + std * eps  # what was decoded: priors and likelihoods may ask for it
+    bound = elbo(batch, x_hat, posterior, likelihood=vae.likelihood, prior=vae.prior, z=z)
     loss = bound.loss(beta, config.free_bits) / batch[0].numel()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(vae.parameters(), config.clip_norm)
     optimizer.step()
     if config.scale is None:
-        optimum = calibrated_scale(batch, x_hat.detach(), likelihood=vae.likelihood, per_band=vae.config.per_band)
-        vae.calibrate(mean_of_all(optimum), momentum=0.05)
+        optimum = vae.likelihood.optimum(batch, x_hat.detach(), z.detach())
+        vae.likelihood.settle(mean_of_all(optimum), momentum=0.05)
     return ELBO(*(part.detach() for part in bound))
 
 # %% ../nbs/07_training.ipynb #01451164
@@ -168,7 +169,7 @@ def steps(
     accelerator=None,  # `accelerate.Accelerator`, for several processes
 ) -> Iterator[Step]:
     "Train, giving away each step after it was taken."
-    per_epoch, device = -(-len(x) // config.batch_size), vae.log_scale.device
+    per_epoch, device = -(-len(x) // config.batch_size), vae.device
     planned, beta_of = config.epochs * per_epoch, beta_schedule(config, per_epoch)
     model, optimizer, shared = _wrapped(vae, optimizer or adam(vae, config), config, accelerator)
     for step in range(start, planned):

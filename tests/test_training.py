@@ -389,10 +389,11 @@ def test_operations_are_counted_as_by_hand():
     before = {name: weight.clone() for name, weight in vae.state_dict().items()}
     got = step_flops(vae, x) - step_flops(ConvVAE(replace(config, filter_blocks=0), spec), x)  # the linear path aside
     wanted = 0
-    for part in (vae.analysis, vae.synthesis):
+    analysis = vae.encoder.closed.filter
+    for part in (analysis, vae.decoder.path.closed.filter):
         for layer in part.modules():
             if isinstance(layer, torch.nn.Conv1d):
-                passes = 2 if layer is vae.analysis.stem else 3  # forward, to the weights and, but for x, to the input
+                passes = 2 if layer is analysis.stem else 3  # forward, to the weights and, but for x, to the input
                 wanted += 2 * passes * spec.frames * layer.weight.numel()
     assert got == pytest.approx(wanted + 2 * linear_products_towards_the_analysis(spec))
     assert all(torch.equal(before[name], weight) for name, weight in vae.state_dict().items())

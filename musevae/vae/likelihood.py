@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .linear import SeparableTransform
+
 # %% ../../nbs/05a_likelihood.ipynb #eb1bfe80
 def wide(t: torch.Tensor) -> torch.Tensor:
     "`t` in float32 at least: a sum of 27,648 terms loses everything in half precision."
@@ -96,9 +98,11 @@ class Likelihood(nn.Module):
     Attributes:
         name: what it is called in `LIKELIHOODS` and in a model's configuration.
         log_scale: logarithm of the scale, `()` or `(n_mels,)`; calibration moves it, no gradient does.
+        leak: slope of x̂ below the floor, where the data are clipped: it lets a bin that is too dark still learn.
     """
 
     name = "white"
+    leak = 0.1
     log_scale: torch.Tensor
 
     def __init__(self, shape: Sequence[int], per_band: bool = False):
@@ -126,6 +130,11 @@ class Likelihood(nn.Module):
         "Noise of scale 1, of that `shape`, drawn with `generator`."
         raise NotImplementedError
 
+    @staticmethod
+    def of_spread(spread: torch.Tensor) -> torch.Tensor:
+        "The scale of noise whose standard deviation is `spread`."
+        return spread
+
     def nll(self, x: torch.Tensor, x_hat: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         "−log p(x|z) of windows `x` around `x_hat`, decoded from `z`: `(batch,)`, nats."
         return self.nll_at(x, x_hat, self.scale)
@@ -142,6 +151,17 @@ class Likelihood(nn.Module):
     def calibrate(self, x: torch.Tensor, x_hat: torch.Tensor, momentum: float = 1.0, z: torch.Tensor | None = None) -> None:
         "Move the scale towards the optimum of `x` around `x_hat`, decoded from `z`, by the fraction `momentum`, in log."
         self.settle(self.optimum(x, x_hat, z), momentum)
+
+    def start(self, x: torch.Tensor, x_hat: torch.Tensor, spread: torch.Tensor, basis: SeparableTransform | None = None) -> None:
+        """Set the scale before training.
+
+        Args:
+            x: training windows, `(n, 1, n_mels, frames)`.
+            x_hat: pictures of them from the closed form, z drawn; a scale a band is what their errors have.
+            spread: standard deviation of the noise in the closed form, `()`; what a single scale is set by.
+            basis: the linear path, fitted to the training windows; for noise that is measured in its basis.
+        """
+        self.settle(self.optimum(x, x_hat) if self.log_scale.ndim else self.of_spread(spread).clamp_min(1e-3))
 
     @torch.no_grad()
     def draw(self, x_hat: torch.Tensor, generator: torch.Generator | None = None, z: torch.Tensor | None = None) -> torch.Tensor:
@@ -177,6 +197,11 @@ class Laplace(Likelihood):
     def fitted(errors: torch.Tensor, axes: list[int], floor: float) -> torch.Tensor:
         "Mean absolute value of `errors` over `axes`, at least `floor`."
         return errors.abs().mean(axes).clamp_min(floor)
+
+    @staticmethod
+    def of_spread(spread: torch.Tensor) -> torch.Tensor:
+        "The scale of Laplace noise whose standard deviation is `spread`: its √½."
+        return spread / math.sqrt(2)
 
     @staticmethod
     def noise(shape: Sequence[int], generator: torch.Generator | None = None) -> torch.Tensor:

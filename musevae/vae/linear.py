@@ -29,6 +29,15 @@ class SeparableTransform(nn.Module):
     slowest. After a fit, `power` is the variance of every place, `(bands, frames)`, of `windows` windows.
     """
 
+    profile: torch.Tensor
+    bands: torch.Tensor
+    cosines: torch.Tensor
+    index: torch.Tensor
+    variance: torch.Tensor
+    noise: torch.Tensor
+    power: torch.Tensor
+    windows: torch.Tensor
+
     def __init__(self, shape, latent_dim, contiguous=False):
         super().__init__()
         bands, frames = shape
