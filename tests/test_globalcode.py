@@ -201,7 +201,6 @@ def test_a_turn_to_time_keeps_lengths_and_needs_contiguous_places():
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    (dict(global_dim=600, likelihood="coloured"), "VAEConfig.global_dim: expected at most latent_dim = 512, got 600"),
     (dict(global_dim=8), "VAEConfig.global_dim: expected coloured noise, a linear path and no network, got likelihood='gaussian'"),
     (dict(floor_tail=0.01), "VAEConfig.floor_tail: expected 0 or, with coloured noise, a number below 1, got 0.01"),
     (dict(global_dim=-1, likelihood="coloured"), "VAEConfig.global_dim: expected a whole number ≥ 0, got -1"),
@@ -211,6 +210,11 @@ def test_refused(changes, message):
         VAEConfig(**changes)
     assert message in str(error.value)
     json.dumps(VAEConfig().to_dict())
+
+
+def test_where_there_are_fewer_units_all_are_global():
+    vae = built(latent_dim=3)
+    assert vae.decoder.path.closed.code.units == 3 and len(vae.linear.index) == 0 and vae.latent_dim == 3
 
 
 def test_older_models_keep_their_names():

@@ -168,7 +168,7 @@ class VAEConfig:
         output: what the Softplus returns: magnitude, or decibel (x̂ itself, as the paper's code).
         profile: decode around the mean spectrum.
         prior: of z, by its name in `PRIORS`.
-        global_dim: of the units, those of a global code that moves the colour of the noise; 0: none.
+        global_dim: of the units, those of a global code that moves the colour of the noise, or all if there are fewer; 0: none.
         contiguous: of each frequency component keep the slowest cosines, so that the code can be turned back to time.
         floor_tail: how far below the floor bins at the floor are taken to lie, in units of x; 0: a plain density.
     """
@@ -200,8 +200,6 @@ class VAEConfig:
             raise ValueError("VAEConfig: expected a linear path or a network, got linear=False and network='none'")
         if not self.linear and self.filter_blocks:
             raise ValueError(f"VAEConfig.filter_blocks: expected 0 without a linear path, got {self.filter_blocks}")
-        if self.global_dim > self.latent_dim:
-            raise ValueError(f"VAEConfig.global_dim: expected at most latent_dim = {self.latent_dim}, got {self.global_dim}")
         if self.global_dim and (self.likelihood != "coloured" or self.network != "none" or not self.linear):
             raise ValueError("VAEConfig.global_dim: expected coloured noise, a linear path and no network, got "
                              f"likelihood={self.likelihood!r}, linear={self.linear}, network={self.network!r}")
@@ -220,7 +218,8 @@ class VAEConfig:
 
     def parts(self, spec: MelSpec) -> tuple[nn.Module, Prior, nn.Module, Likelihood]:
         "Encoder, prior, decoder and likelihood for pictures of `spec`: the only place that knows the choices."
-        places = self.latent_dim - self.global_dim if self.linear else 0
+        units = min(self.global_dim, self.latent_dim)  # of the global code
+        places = self.latent_dim - units if self.linear else 0
         transform = SeparableTransform(spec.shape, places, self.contiguous)
         beside = self._networks(spec)
         analysis, synthesis = self._filters(spec), self._filters(spec)
@@ -230,7 +229,7 @@ class VAEConfig:
         encoder = GaussianEncoder(self.latent_dim, closed, beside[0])
         likelihood = LIKELIHOODS[self.likelihood](spec.shape, self.per_band)
         if self.global_dim:
-            code = GlobalCode(spec.shape, self.global_dim)
+            code = GlobalCode(spec.shape, units)
             encoder, path = GlobalEncoder(code, transform, analysis), GlobalDecoder(code, transform, link, synthesis)
             likelihood = GlobalColour(code)
         if self.floor_tail:
