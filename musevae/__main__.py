@@ -10,7 +10,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("musevae: stopped; nothing was begun", file=sys.stderr)
         return 130
-    return command() or 0
+    return command()
 
 
 if __name__ == "__main__":

@@ -67,11 +67,10 @@ def batches(windows: WindowSet | torch.Tensor, batch_size: int = 64) -> Iterator
         windows: a `WindowSet`, or a tensor `(n, 1, n_mels, frames)`.
         batch_size: windows at a time, at most.
     """
-    for start in range(0, len(windows), batch_size):
-        if isinstance(windows, torch.Tensor):
-            yield windows[start : start + batch_size].float()
-        else:
-            yield torch.from_numpy(np.array(windows.x[start : start + batch_size])).float().unsqueeze(1)
+    if isinstance(windows, torch.Tensor):
+        yield from (windows[start : start + batch_size].float() for start in range(0, len(windows), batch_size))
+    else:
+        yield from windows.batches(batch_size)
 
 
 class Pass(NamedTuple):
@@ -82,7 +81,7 @@ class Pass(NamedTuple):
         x_mean: x̂ from the posterior's mean, same shape, not clipped.
         x_drawn: x̂ from one draw of the posterior, same shape, not clipped.
         posterior: q(z|x), `Normal` over `(batch, d)`; of units that depend on others the one given the draw of these.
-        z: the draw, `(batch, d)`.
+        z: that draw, `(batch, d)`.
     """
 
     x: torch.Tensor
@@ -232,8 +231,8 @@ def _judged(vae, part, kept):
             q.mean.float(), q.stddev.float(), (x[kept] - x_drawn[kept]).half())
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de012
-def evaluate_windows(vae, x, *, batch_size=64, seed=0):
-    "Deprecated: `judge`, with the names that its figures once had in training."
+def evaluate_windows(vae: ConvVAE, x: torch.Tensor, *, batch_size: int = 64, seed: int = 0) -> dict[str, float]:
+    "Deprecated: `judge(vae, x, batch_size=…, seed=…)`, with the names that four of its figures once had in training."
     import warnings
 
     warnings.warn("evaluate_windows has become judge(vae, windows).figures(), with names such as elbo_nats", DeprecationWarning,

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from .corpus.audio import read_audio
+from .evaluation import device_of
 from .latent import LatentPCA, encode_corpus, unit_effects
 from .mel import MelSpec
 from .runs import Run
@@ -63,6 +64,21 @@ def _sound_decoder(
 
     return make
 
+# %% ../nbs/09c_map.ipynb #9c0c0015
+def _principal_axes(vae, latents, components):
+    "Principal components of the clips' means (of the windows', under 4 clips), each unit weighted by what it does to a picture."
+    clips = latents.clips()
+    mean, statistic = (latents.mean, "E[z|x]") if len(clips) < 4 else (clips.mean, "clip means of E[z|x]")
+    if len(mean) < 3:
+        raise ValueError(f"windows: expected at least 3 for a map, got {len(latents.mean)}")
+    return LatentPCA.fit(mean, components=components, scale=unit_effects(vae, latents.mean), statistic=f"{statistic}, dB")
+
+
+def _names(table):
+    "What each window is called: its clip, its number, its part of the split."
+    split = table["split"].fillna("not split") if "split" in table else pd.Series("not split", table.index)
+    return [f"{r.track} · window {r.window} · {s}" for r, s in zip(table.itertuples(), split, strict=True)]
+
 # %% ../nbs/09c_map.ipynb #4cae7dc7
 def latent_map(
     run: Run, windows: WindowSet | None = None, *, components: int = 6, n_clips: int | None = None,
@@ -93,22 +109,16 @@ def latent_map(
     windows, spec, vae = run.windows() if windows is None else windows, run.spec, run.vae
     spec.check(windows.spec.fingerprint, "windows")
     latents = encode_corpus(vae, windows)
-    clips = latents.clips()
-    of = (latents.mean, "E[z|x]") if len(clips) < 4 else (clips.mean, "clip means of E[z|x]")
-    if len(of[0]) < 3:
-        raise ValueError(f"windows: expected at least 3 for a map, got {len(windows)}")
-    effects = unit_effects(vae, latents.mean)
-    pca = LatentPCA.fit(of[0], components=components, scale=effects, statistic=f"{of[1]}, dB")
+    pca = _principal_axes(vae, latents, components)
     shown = middle_windows(windows.table, n_clips)
     table, points = windows.table.iloc[shown], pca.transform(latents.mean[shown])
     seconds = min(seconds, spec.seconds)
     rate, frames = spec.sample_rate, min(spec.frames, 1 + round(seconds * spec.sample_rate) // spec.hop)
     size, lasting = (min(size[0], spec.n_mels), min(size[1], frames)), frames * spec.hop / rate
     sounds = [read_audio(r.path, sample_rate=rate, start=r.start_s, seconds=seconds) for r in table.itertuples()]
-    split = table["split"].fillna("not split") if "split" in table else pd.Series("not split", table.index)
-    decode, device = vae.eval().decode, next((p.device for p in vae.parameters()), "cpu")
+    vae.eval()
     to_sound = _sound_decoder(
-        lambda z: spec.log(decode(z.to(device))), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
+        lambda z: vae.picture(z.to(device_of(vae))).clamp(0, 1), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
     )
     grid = decoded and decoded_grid(
         points, lambda at: to_sound(pca.inverse(at)), shape=decoded, sample_rate=rate, size=size, hop=spec.hop
@@ -118,10 +128,10 @@ def latent_map(
     return LatentMap(
         points,
         genres=table["genre"].fillna("unknown").astype(str).tolist(),
-        names=[f"{r.track} · window {r.window} · {s}" for r, s in zip(table.itertuples(), split, strict=True)],
+        names=_names(table),
         sounds=[mp3(y, rate) for y in matched(sounds)],
         images=[spectrogram_png(np.asarray(windows.x[i, :, :frames], np.float32), size=size, seconds=lasting) for i in shown],
-        explained=seen,
+        explained=seen.tolist(),
         decoded=grid or None,
         decode=lambda at: to_sound(pca.inverse(at)),
         arrows=drawn,

@@ -117,7 +117,7 @@ def said(run, monkeypatch, capsys):
     from musevae import runs
 
     def say(windows, *options):
-        monkeypatch.setattr(cli, "_run_folder", lambda path: path)
+        monkeypatch.setattr(cli, "run_folder", lambda path: path)
         monkeypatch.setattr(runs, "load_run", lambda path: run)
         monkeypatch.setattr(cli, "_windows", lambda *_: windows)
         capsys.readouterr()

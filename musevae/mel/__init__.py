@@ -43,7 +43,7 @@ def _in_range(y: torch.Tensor) -> torch.Tensor:
     low, high = (v.item() for v in y.detach().aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise MelError(f"samples: expected finite numbers, got {'NaN' if math.isnan(low + high) else 'infinity'}")
-    if max(-low, high) > 256:
+    if max(-low, high) > 256:  # 48 dB above full scale is no hot mix, and 16-bit integers reach 90 dB
         raise MelError(f"samples: expected a scale of ±1, got a peak of {max(-low, high):.0f} (PCM as floats?)")
     return y
 

@@ -36,6 +36,11 @@ class Coloured(Likelihood):
     neighbours, least = 8, 1e-3  # as `ColouredGaussian`
     leak = 1.0  # the picture it is measured around goes on below the floor: so a linear model stays one
 
+    bands: torch.Tensor
+    cosines: torch.Tensor
+    kept: torch.Tensor
+    windows: torch.Tensor
+
     def __init__(self, shape: Sequence[int], per_band: bool = False, tail: float = 0.0):
         super().__init__(shape)
         if not 0 <= tail < math.inf:
@@ -93,7 +98,7 @@ class Coloured(Likelihood):
         return self.log_scale, None
 
     def places(self, e: torch.Tensor, log_gain: torch.Tensor | None = None) -> torch.Tensor:
-        "Pictures `e (batch, 1, bands, frames)`, bands divided by their gain, in the basis: `(batch, bands, frames)`."
+        "Pictures `e (batch, 1, bands, frames)` in the basis, bands divided by e^`log_gain`: `(batch, bands, frames)`."
         e = wide(e)[:, 0]
         return self.bands @ (e if log_gain is None else e * (-log_gain).exp().unsqueeze(2)) @ self.cosines.T
 

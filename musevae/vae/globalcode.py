@@ -60,6 +60,14 @@ class GlobalCode(nn.Module):
     """
 
     knots, bound = (10, 8, 16), 3.0
+    over_k: torch.Tensor
+    over_l: torch.Tensor
+    over_f: torch.Tensor
+    cosines: torch.Tensor
+    bands: torch.Tensor
+    profile: torch.Tensor
+    log_spread: torch.Tensor
+    band_power: torch.Tensor
 
     def __init__(self, shape: Sequence[int], units: int, width: int = 128):
         super().__init__()
@@ -152,6 +160,7 @@ class GlobalColour(Coloured):
             basis: the linear path, fitted to the training windows.
         """
         super().start(x, x_hat, spread, basis)
+        assert basis is not None  # or it would have been refused above
         self._lent[0].start(basis, self.smooth(basis.power), x)
 
     def field(self, z: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -33,11 +33,11 @@ def _pictures(
     if not (x.isfinite().all() and ref_db.isfinite().all()):
         raise MelError("x, ref_db: expected finite numbers, got NaN or infinity")
     low, high = (v.item() for v in x.aminmax())
-    if low < -1 or high > 2:  # a decoder may leave 0 ... 1, but not by the whole scale
-        raise MelError(f"x: expected log-mel pictures, about 0 to 1, got values from {low:.3g} to {high:.3g}")
     # magnitudes: positive everywhere, and most of them small (median of the demo model: .14 of the largest, or less)
     if 0 < low < 0.005 * high and x.median() < 0.2 * high:
         raise MelError("x: expected log-mel pictures, as vae.picture and spec.forward return them, got magnitudes (of decode?)")
+    if low < -1 or high > 2:  # a decoder may leave 0 ... 1, but not by the whole scale
+        raise MelError(f"x: expected log-mel pictures, about 0 to 1, got values from {low:.3g} to {high:.3g}")
     return x, ref_db
 
 # %% ../../nbs/11_vocoder.ipynb #fcd1747f

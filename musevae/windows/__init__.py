@@ -7,7 +7,7 @@ __all__ = ['WindowSet', 'mel_windows', 'ClipSet', 'mel_clips', 'CACHE', 'corpus_
 
 # %% ../../nbs/03c_windows.ipynb #59eb71e0
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,11 @@ class WindowSet:
     def tensor(self, device: str | torch.device = "cpu") -> torch.Tensor:
         "All pictures on a `device`: `(n, 1, n_mels, frames)` float32."
         return torch.from_numpy(np.array(self.x)).to(device).float().unsqueeze(1)
+
+    def batches(self, size: int = 64, device: torch.device | str = "cpu") -> Iterator[torch.Tensor]:
+        "The pictures on a `device`, at most `size` at a time: `(size, 1, n_mels, frames)` float32, in order."
+        for start in range(0, len(self), size):
+            yield torch.from_numpy(np.array(self.x[start : start + size])).to(device).float().unsqueeze(1)
 
     def select(self, what: str | Sequence | np.ndarray | pd.Series) -> "WindowSet":
         """Some of the windows, in memory.
