@@ -43,7 +43,7 @@ PRESETS = {
         TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, warmup_steps=1000, weight_decay=0.0, clip_norm=math.inf,
                     average=0.0, anneal="linear", anneal_epochs=30.0, scale=5e-4 * 128 * 216, clamp=True),
     ),
-    "global": Preset(_GLOBAL, TrainConfig(weight_decay=0.03)),
+    "global": Preset(_GLOBAL, TrainConfig(weight_decay=0.03)),  # a global code under coloured noise: workshop 04e
     "linear": Preset(VAEConfig(filter_blocks=0, per_band=False), TrainConfig(epochs=1)),  # the closed form: only variances learn
 }
 

@@ -12,6 +12,7 @@ from torch.distributions import Normal
 from musevae.elbo import elbo
 from musevae.mel import MelSpec
 from musevae.presets import preset
+from musevae.report import evaluate
 from musevae.training import steps, train
 from musevae.vae import ConvVAE, SeparableTransform, VAEConfig, export_onnx
 from musevae.vae.globalcode import time_rotation, wiener
@@ -219,3 +220,15 @@ def test_where_there_are_fewer_units_all_are_global():
 
 def test_older_models_keep_their_names():
     assert not {"global_dim", "contiguous", "floor_tail"} & set(VAEConfig().to_dict())
+
+
+def test_a_report_says_what_each_of_the_two_codes_costs(tmp_path):
+    x = music(24)
+    table = pd.DataFrame(dict(track=[f"clip {i // 2}" for i in range(24)], window=[i % 2 for i in range(24)], genre="all",
+                              split=["train"] * 12 + ["valid"] * 6 + ["test"] * 6))
+    windows = WindowSet(x[:, 0].half().numpy(), np.zeros(24, np.float32), table, SPEC, "made up")
+    run = train(windows, tmp_path / "run", preset="global", latent_dim=24, global_dim=4, filter_blocks=0, batch_size=8, epochs=1,
+                progress=False)
+    result = evaluate(run, windows)
+    assert result["rate_global_nats"] + result["rate_local_nats"] == pytest.approx(result["rate_nats"])
+    assert result["rate_local_nats"] > 10 * result["rate_global_nats"] >= 0  # one epoch: g has hardly begun

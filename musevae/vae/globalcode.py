@@ -212,6 +212,9 @@ class GlobalEncoder(nn.Module):
         code: the global code, lent.
         transform: the kept places, lent.
         filter: A, picture to correction of the same shape; `Absent()` for none.
+
+    Attributes:
+        units: of g.
     """
 
     gain = 0.25  # of the filter, as in `SeparableEncoder`
@@ -220,7 +223,7 @@ class GlobalEncoder(nn.Module):
 
     def __init__(self, code: GlobalCode, transform: SeparableTransform, filter: nn.Module):
         super().__init__()
-        self.filter, self._lent = filter, (code, transform)
+        self.filter, self._lent, self.units = filter, (code, transform), code.units
         self.logvar_shift = nn.Parameter(torch.zeros(len(transform.index)))
 
     def forward(self, x: torch.Tensor, eps: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
