@@ -10,9 +10,10 @@ import torch
 from torch.distributions import Normal
 
 from musevae.elbo import elbo
+from musevae.evaluation import judge
 from musevae.mel import MelSpec
 from musevae.presets import preset
-from musevae.report import evaluate
+from musevae.report import Judged, evaluate
 from musevae.training import steps, train
 from musevae.vae import ConvVAE, SeparableTransform, VAEConfig, export_onnx
 from musevae.vae.globalcode import time_rotation, wiener
@@ -229,6 +230,7 @@ def test_a_report_says_what_each_of_the_two_codes_costs(tmp_path):
     windows = WindowSet(x[:, 0].half().numpy(), np.zeros(24, np.float32), table, SPEC, "made up")
     run = train(windows, tmp_path / "run", preset="global", latent_dim=24, global_dim=4, filter_blocks=0, batch_size=8, epochs=1,
                 progress=False)
-    result = evaluate(run, windows)
+    held = windows.select("test")
+    result = evaluate(run, Judged(run, held, "test", windows, judge(run.vae, held)), baselines=False)
     assert result["rate_global_nats"] + result["rate_local_nats"] == pytest.approx(result["rate_nats"])
     assert result["rate_local_nats"] > 10 * result["rate_global_nats"] >= 0  # one epoch: g has hardly begun
