@@ -40,6 +40,7 @@ PLAN = {
     "vae.networks": ("", ""),
     "vae.likelihood": ("", ""),
     "vae.prior": ("vae.likelihood", ""),
+    "vae.prior_sequence": ("vae.linear vae.prior", ""),
     "vae.export": ("store", ""),
     "vae": ("mel store vae.export vae.linear vae.networks", ""),
     "elbo": ("vae.likelihood vae.prior", ""),
