@@ -12,9 +12,9 @@ from pathlib import Path
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
+from musevae.evaluation import judge
 from musevae.presets import preset
 from musevae.synth import made_corpus
-from musevae.training import evaluate_windows
 from musevae.vae import ConvVAE
 from musevae.windows import mel_windows
 
@@ -41,8 +41,8 @@ def main():
                 labels = dict(data=name, latent_dim=d, seed=seed)
                 if LEDGER.has(labels, made_from(**labels), windows.key):
                     continue
-                nats = {per_band: evaluate_windows(ConvVAE(preset("linear", latent_dim=d, per_band=per_band).vae).initialise(x),
-                                                   x_test)["elbo"] for per_band in (False, True)}
+                nats = {per_band: judge(ConvVAE(preset("linear", latent_dim=d, per_band=per_band).vae).initialise(x),
+                                                   x_test).elbo_nats for per_band in (False, True)}
                 row = dict(windows=len(x), unseen=len(x_test), one_scale=round(nats[False], 1), scale_a_band=round(nats[True], 1))
                 LEDGER.add(labels | row, made_from(**labels), data=windows.key, seeds=seed)
                 print(labels | row, flush=True)

@@ -18,8 +18,9 @@ import torch
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
+from musevae.evaluation import judge
 from musevae.presets import preset
-from musevae.training import average_weights, batch_of, evaluate_windows, learn, noise_of, step_flops
+from musevae.training import average_weights, batch_of, learn, noise_of, step_flops
 from musevae.vae import ConvVAE
 from musevae.windows import mel_windows
 
@@ -75,8 +76,8 @@ def judged(vae, parts):
     "Error, bound and rate of a model on all kinds of windows, as columns."
     row = {}
     for name, x in parts.items():
-        result = evaluate_windows(vae, x)
-        row |= {f"{name}_{k}": round(result[k], 4) for k in ("rmse_db", "elbo", "rate")}
+        found = judge(vae, x).figures()
+        row |= {f"{name}_{k}": round(found[k], 4) for k in ("rmse_db", "elbo_nats", "rate_nats")}
     return row
 
 

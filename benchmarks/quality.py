@@ -19,11 +19,12 @@ import torch
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
+from musevae.evaluation import judge
 from musevae.fitting import fit
 from musevae.mel import MelSpec
 from musevae.presets import preset
 from musevae.reconstruction import errors
-from musevae.training import evaluate_windows, step_flops
+from musevae.training import step_flops
 from musevae.vae import ColouredGaussian, ConvVAE, PCABaseline, SeparableTransform
 from musevae.windows import mel_windows
 
@@ -100,15 +101,15 @@ def judged(vae, x, x_valid, x_test, config, seed):
     with tempfile.TemporaryDirectory() as out:
         table = fit(vae, x, x_valid, config, Path(out), seed=seed, progress=False)
         best = ConvVAE.from_pretrained(Path(out) / "model")
-    result = evaluate_windows(best, x_test)
-    return dict(rmse_db=result["rmse_db"], elbo_nats=result["elbo"], rate_nats=result["rate"],
-                epochs=config.epochs, kept_epoch=int(table.epoch[table.valid_elbo.idxmax()]))
+    found = judge(best, x_test)
+    return dict(rmse_db=found.rmse_db, elbo_nats=found.elbo_nats, rate_nats=found.rate_nats,
+                epochs=config.epochs, kept_epoch=int(table.epoch[table.valid_elbo_nats.idxmax()]))
 
 
 def at_start(chosen, x, x_test):
     "A preset judged before its first step."
-    result = evaluate_windows(ConvVAE(chosen.vae).initialise(x), x_test)
-    return dict(rmse_db=result["rmse_db"], elbo_nats=result["elbo"], rate_nats=result["rate"])
+    found = judge(ConvVAE(chosen.vae).initialise(x), x_test)
+    return dict(rmse_db=found.rmse_db, elbo_nats=found.elbo_nats, rate_nats=found.rate_nats)
 
 
 def trained(chosen, x, x_valid, x_test, seed):

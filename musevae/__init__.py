@@ -21,9 +21,6 @@ _HOMES = {
     "musevae.widgets": ("Player", "LatentMap", "Compare", "Morph"),
 }
 _NAMES = {name: module for module, names in _HOMES.items() for name in names}
-_MODULES = ("annealing", "cli", "corpus", "demo", "elbo", "fitting", "generation", "geometry", "latent", "map", "mel",
-            "presets", "probes", "reconstruction", "report", "runs", "store", "synth", "training", "vae", "vocoder",
-            "widgets", "windows")
 __all__ = ["__version__", *_NAMES]
 
 
@@ -35,13 +32,20 @@ def __getattr__(name):
         value = getattr(import_module(_NAMES[name]), name)
         globals()[name] = value
         return value
-    if name in _MODULES:
+    if name in _modules():
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__, *_modules()})
+
+
+def _modules():
+    "Names of the modules and packages in this folder."
+    from pkgutil import iter_modules
+
+    return {found.name for found in iter_modules(__path__) if not found.name.startswith("_")}
 
 
 def moved(module, homes, silent=()):

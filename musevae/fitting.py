@@ -23,8 +23,9 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from .evaluation import judge
 from .store import locked, write_json, write_text, writing
-from .training import adam, batch_of, beta_schedule, evaluate_windows, steps
+from .training import adam, batch_of, beta_schedule, steps
 
 # %% ../nbs/07d_fitting.ipynb #ff2b5501
 def _bfloat16_cost(n=256):
@@ -178,7 +179,7 @@ def load_checkpoint(path, models, optimizer):
 def _write_metrics(out, rows):
     "Metrics so far as `metrics.csv` and, with the best row first in sight, `metrics.json`."
     table = pd.DataFrame(rows)
-    best = table.loc[table["valid_elbo"].idxmax()].to_dict() if len(table) else {}
+    best = table.loc[table["valid_elbo_nats"].idxmax()].to_dict() if len(table) else {}
     write_text(out / "metrics.csv", table.to_csv(index=False))
     write_json(out / "metrics.json", dict(best=best, epochs=rows))
 
@@ -229,8 +230,8 @@ class _Record:
     def add(self, row, main):
         "Note a row of metrics and, if it is the best so far, keep the model it judges."
         self.rows.append(row)
-        if row["valid_elbo"] > self.best:
-            self.best = row["valid_elbo"]
+        if row["valid_elbo_nats"] > self.best:
+            self.best = row["valid_elbo_nats"]
             if main:
                 self.kept.save_pretrained(self.out / "model")
 
@@ -279,12 +280,12 @@ def fit_on(machine, vae, x, x_valid, config, out, *, seed=0, resume=False, progr
                 speed = (done - since) * len(x) / per_epoch / max(1e-9, time.perf_counter() - clock)
                 row = dict(epoch=done // per_epoch, step=done, beta=beta_of(done), windows_per_second=round(speed, 1))
                 for name, part in (("train", x_seen), ("valid", x_valid)):
-                    row |= {f"{name}_{k}": v for k, v in evaluate_windows(record.kept, part, seed=seed).items()}
+                    row |= {f"{name}_{k}": v for k, v in judge(record.kept, part, seed=seed).figures().items()}
                 log(row)
                 if on_epoch and main:
                     on_epoch(row)
                 record.add(row, main)
-                bar.set_postfix_str(f"ELBO {row['valid_elbo']:.0f} nats, RMSE {row['valid_rmse_db']:.2f} dB, unseen")
+                bar.set_postfix_str(f"ELBO {row['valid_elbo_nats']:.0f} nats, RMSE {row['valid_rmse_db']:.2f} dB, unseen")
                 clock, since = time.perf_counter(), done
             if main and (stopped or done == planned or done % (per_epoch * config.checkpoint_epochs) == 0):
                 record.save(done)

@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 
 from . import moved
-from .corpus import genre_style
 from .geometry import feature_matrix, genre_distances, holm, rank_table, unit_means, units_of  # noqa: F401
+from .looks import genre_style
 from .probes import Probe, Pulse, clustering, compare_spaces, feature_spaces, knn_purity  # noqa: F401
 from .probes import mel_statistics, mfcc_statistics, onset_envelope, probe, probe_gap, pulse, regress  # noqa: F401
 

@@ -6,39 +6,55 @@
 __all__ = ['middle_windows', 'latent_map', 'map_html']
 
 # %% ../nbs/09c_map.ipynb #9c0c0003
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .corpus import read_audio
+from .corpus.audio import read_audio
 from .latent import LatentPCA, encode_corpus, unit_effects
 from .store import folder, write_text
 from .vocoder import get_inverter
-from .widgets import LatentMap, decoded_grid, matched, mp3, spectrogram_png, standalone_html
+from .widgets.media import matched, mp3, spectrogram_png
+from .widgets.page import standalone_html
+from .widgets.scatter import Decode, LatentMap, decoded_grid
+
+if TYPE_CHECKING:  # said, never needed
+    from musevae.mel import MelSpec
+    from musevae.runs import Run
+    from musevae.vocoder import Inverter
+    from musevae.windows import WindowSet
 
 # %% ../nbs/09c_map.ipynb #60aa400d
-def middle_windows(
-    table,  # of windows: columns `genre` and `track`
-    n_clips=None,  # at most so many, genre after genre in turn; default: all
-) -> np.ndarray:
-    "Row numbers `(clips,)` of one window a clip, the one in the middle."
+def middle_windows(table: pd.DataFrame, n_clips: int | None = None) -> np.ndarray:
+    """Row numbers `(clips,)` of one window a clip, the one in the middle.
+
+    Args:
+        table: of windows: columns `genre` and `track`.
+        n_clips: at most so many, genre after genre in turn; default: all.
+    """
     rows = pd.DataFrame({"genre": table["genre"].fillna("").astype(str).to_numpy(), "track": table["track"].to_numpy()})
     middle = rows.groupby(["genre", "track"], sort=True).apply(lambda r: r.index[len(r) // 2])
     order = middle.groupby(level=0).cumcount().to_numpy().argsort(kind="stable")
     return np.sort(middle.to_numpy()[order][:n_clips])
 
 # %% ../nbs/09c_map.ipynb #71178503
-def _snippets(
-    decode,  # z `(n, d)` → pictures `(n, 1, n_mels, frames)`
-    spec,  # MelSpec
-    *,
-    seconds,  # of sound
-    ref_db,  # level given to what never had one
-    inverter=None,  # default: fast Griffin-Lim, 16 iterations
-):
-    "A function z `(n, d)` → n pairs (sound, picture): what the decoder makes of codes."
+def _sound_decoder(
+    decode: Callable[[torch.Tensor], torch.Tensor], spec: "MelSpec", *, seconds: float, ref_db: float,
+    inverter: "Inverter | None" = None,
+) -> Decode:
+    """A function z `(n, d)` → n pairs (sound, picture): what the decoder makes of codes.
+
+    Args:
+        decode: z `(n, d)` → pictures `(n, 1, n_mels, frames)`.
+        spec: of the pictures.
+        seconds: of sound.
+        ref_db: level given to what never had one.
+        inverter: default: fast Griffin-Lim of 16 iterations, for a place is heard in passing and a map has many.
+    """
     inverter = inverter or get_inverter(spec=spec, nnls_iterations=30, iterations=16)
     frames = min(spec.frames, 1 + round(seconds * spec.sample_rate) // spec.hop)
 
@@ -52,23 +68,30 @@ def _snippets(
 
 # %% ../nbs/09c_map.ipynb #4cae7dc7
 def latent_map(
-    run,  # Run
-    windows=None,  # WindowSet; default: the run's own
-    *,
-    components=6,  # principal components to choose axes from
-    n_clips=None,  # at most so many clips, spread over the genres; default: all
-    seconds=2.5,  # of sound a point, at most a window
-    decoded=(5, 7),  # rows and columns of places the decoder speaks for; None: no places
-    arrows=(),  # (code from `(d,)`, code to `(d,)`, label): interventions, say
-    title=None,
-    size=(40, 68),  # pixels of a spectrogram, up and across, at most
-):
+    run: "Run", windows: "WindowSet | None" = None, *, components: int = 6, n_clips: int | None = None,
+    seconds: float = 2.5, decoded: Sequence[int] | None = (5, 7),
+    arrows: Sequence[tuple[np.ndarray, np.ndarray, str]] = (), title: str | None = None, size: Sequence[int] = (40, 68),
+) -> LatentMap:
     """The latent space as a map that plays: one window of each clip, its posterior mean E[z|x] on principal axes.
 
     Hover shows a point's name and spectrogram, click plays it; an empty place plays what the decoder makes of it.
     The axes are those along which clips differ most to the ear of the decoder: the principal components of the clips'
     means (of the windows', where there are fewer than 4 clips), each unit weighted by its `unit_effects`, so that
-    distances are dB of picture. Returns a `musevae.widgets.LatentMap`.
+    distances are dB of picture.
+
+    Args:
+        run: whose model decodes.
+        windows: what the map shows; default: the run's own.
+        components: principal components to choose axes from.
+        n_clips: at most so many clips, spread over the genres; default: all.
+        seconds: of sound a point, at most a window.
+        decoded: rows and columns of places that the decoder answers for; None: no places.
+        arrows: (code from `(d,)`, code to `(d,)`, label): interventions, say.
+        title: default: how many windows, and which statistic.
+        size: pixels of a spectrogram, up and across, at most.
+
+    Raises:
+        ValueError: for fewer than 3 windows, or windows of another mel front end.
     """
     windows, spec, vae = run.windows() if windows is None else windows, run.spec, run.vae
     spec.check(windows.spec.fingerprint, "windows")
@@ -87,11 +110,11 @@ def latent_map(
     sounds = [read_audio(r.path, sample_rate=rate, start=r.start_s, seconds=seconds) for r in table.itertuples()]
     split = table["split"].fillna("not split") if "split" in table else pd.Series("not split", table.index)
     decode, device = vae.eval().decode, next((p.device for p in vae.parameters()), "cpu")
-    speak = _snippets(
+    to_sound = _sound_decoder(
         lambda z: spec.log(decode(z.to(device))), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
     )
     grid = decoded and decoded_grid(
-        points, lambda at: speak(pca.inverse(at)), shape=decoded, sample_rate=rate, size=size, hop=spec.hop
+        points, lambda at: to_sound(pca.inverse(at)), shape=decoded, sample_rate=rate, size=size, hop=spec.hop
     )
     seen = pca.explained_variance_ratio
     drawn = [(pca.transform(a[None])[0], pca.transform(b[None])[0], label) for a, b, label in arrows]
@@ -103,7 +126,7 @@ def latent_map(
         images=[spectrogram_png(np.asarray(windows.x[i, :, :frames], np.float32), size=size, seconds=lasting) for i in shown],
         explained=seen,
         decoded=grid or None,
-        decode=lambda at: speak(pca.inverse(at)),
+        decode=lambda at: to_sound(pca.inverse(at)),
         arrows=drawn,
         axis_names=[f"PC{i + 1} of {pca.statistic}" for i in range(len(seen))],
         sample_rate=rate,
@@ -112,13 +135,15 @@ def latent_map(
     )
 
 # %% ../nbs/09c_map.ipynb #8d254d05
-def map_html(
-    run,  # Run
-    windows,  # WindowSet of what the map shall show
-    out,  # file to write
-    **options,  # of `latent_map`
-):
-    "Write the latent map as one HTML file that needs neither a kernel nor a network; returns its path."
+def map_html(run: "Run", windows: "WindowSet | None", out: str | Path, **options: Any) -> Path:
+    """Path of the latent map, written as one HTML file that needs neither a kernel nor a network.
+
+    Args:
+        run: whose model decodes.
+        windows: what the map shows; None: the run's own.
+        out: file to write.
+        **options: of `latent_map`.
+    """
     out = Path(out)
     page = standalone_html(latent_map(run, windows, **options), title=f"Latent map of {run.path.name}")
     folder(out.parent)

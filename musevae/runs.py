@@ -62,6 +62,10 @@ class Run:
         return windows if split is None else windows.select(split)
 
 # %% ../nbs/A5_runs.ipynb #a5f0c108
+# columns of metrics.csv by the names they had before all figures had one each
+_RENAMED = {f"{part}_{name}": f"{part}_{name}_nats" for part in ("train", "valid") for name in ("elbo", "distortion", "rate")}
+
+
 def read_config(
     path: Path,  # a run's folder
 ) -> dict:  # its `config.json`
@@ -86,7 +90,8 @@ def load_run(
             raise RunError(f"{path}: expected a run folder with config.json, corpus.csv, metrics.csv and model/, "
                            f"found no {name}{hint if bare else ''}")
     corpus = pd.read_csv(path / "corpus.csv", dtype={c: "string" for c in ("artist", "split", "echoed")})
-    return Run(path, read_config(path), ConvVAE.from_pretrained(path / "model"), corpus, pd.read_csv(path / "metrics.csv"))
+    metrics = pd.read_csv(path / "metrics.csv").rename(columns=_RENAMED)
+    return Run(path, read_config(path), ConvVAE.from_pretrained(path / "model"), corpus, metrics)
 
 # %% ../nbs/A5_runs.ipynb #a5f0c10d
 def split_key(
@@ -223,7 +228,7 @@ def _crops(corpus, windows, seed, progress):
     return lambda rows, step: clips.crops(clip_of[rows.numpy()], seed=[seed, step, int(rows[0])])[0]
 
 # %% ../nbs/A5_runs.ipynb #bbecb30e
-RECIPE = 1  # of the training: raise it when model, objective or loop come to other figures (a test holds recorded ones)
+RECIPE = 2  # of the training: raise it when model, objective or loop come to other figures (a test holds recorded ones)
 
 
 def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress=True, device="auto", on_epoch=None,

@@ -19,7 +19,7 @@ from musevae import cli, reconstruction, report
 from musevae.generation import sample
 from musevae.latent import encode_corpus
 from musevae.mel import MelSpec
-from musevae.report import evaluate, evaluation_folder, one_pass, save_evaluation, wav_bytes
+from musevae.report import evaluate, evaluation_folder, judge_run, save_evaluation, wav_bytes
 from musevae.runs import Run
 from musevae.vae import ColouredGaussian, ConvVAE, SeparableTransform, VAEConfig
 from musevae.windows import WindowSet
@@ -113,11 +113,11 @@ def test_the_gaussian_without_a_latent(run):
 @pytest.fixture
 def said(run, monkeypatch, capsys):
     "`said(windows, *options)`: what `musevae evaluate` prints about a run and windows that are at hand."
-    from musevae import training
+    from musevae import runs
 
     def say(windows, *options):
         monkeypatch.setattr(cli, "_run_folder", lambda path: path)
-        monkeypatch.setattr(training, "load_run", lambda path: run)
+        monkeypatch.setattr(runs, "load_run", lambda path: run)
         monkeypatch.setattr(cli, "_windows", lambda *_: windows)
         capsys.readouterr()
         assert cli.main(["evaluate", "RUN", "MUSIC", *map(str, options)]) == 0
@@ -205,7 +205,7 @@ def test_every_window_goes_through_the_model_once(run, monkeypatch):
     seen = []
     encode = ConvVAE.encode
     monkeypatch.setattr(ConvVAE, "encode", lambda self, x: seen.append(len(x)) or encode(self, x))
-    judged = one_pass(run)
+    judged = judge_run(run)
     result = evaluate(run, judged)
     save_evaluation(run, result, windows=judged, pairs=1)
     assert run.asked == 1 and sum(seen) <= 10 + 60 + 1
@@ -215,7 +215,7 @@ def test_json_draws_and_writes_nothing(run, said, monkeypatch, tmp_path):
     def refuse(*_, **__):
         raise AssertionError("written, though only figures were asked for")
 
-    monkeypatch.setattr(reconstruction, "save_evaluation", refuse)
+    monkeypatch.setattr(report, "save_evaluation", refuse)
     assert json.loads(said(run.windows(), "--json"))["data"]["path"] == "MUSIC"
     assert not run.path.exists()
 
@@ -227,11 +227,11 @@ def test_json_with_a_folder_writes_what_it_prints(run, said, tmp_path):
 
 def test_residuals_of_many_windows_are_a_part_spread_evenly(run, monkeypatch):
     monkeypatch.setattr(report, "RESIDUALS", 4)
-    few, all_of = one_pass(run, batch_size=3), run.windows().select("test")
-    assert len(few.residuals) == 4  # of ten, every third: 0, 3, 6, 9
+    few, all_of = judge_run(run, batch_size=3), run.windows().select("test")
+    assert len(few.found.residuals) == 4  # of ten, every third: 0, 3, 6, 9
     monkeypatch.setattr(report, "RESIDUALS", 512)
-    every = one_pass(run, batch_size=64)
-    assert len(every.residuals) == len(all_of) and torch.allclose(few.residuals, every.residuals[::3], atol=1e-3)
+    every = judge_run(run, batch_size=64)
+    assert len(every.found.residuals) == len(all_of) and torch.allclose(few.found.residuals, every.found.residuals[::3], atol=1e-3)
 
 
 # Samples and sounds ---------------------------------------------------------------------------------------------------

@@ -102,8 +102,19 @@ def test_marks_are_lighter_on_a_dark_page_only_where_they_must_be(js):
     light, dark = (js("return m.shades(a, b, c)", palette, *page) for page in
                    (("rgb(0, 0, 0)", "rgb(255, 255, 255)"), ("rgb(255, 255, 255)", "rgb(18, 18, 18)")))
     assert light["fills"] == palette and dark["fills"] == ["rgb(206 87 65)", "#3f90da"]
+    assert js("return [m.contrast('#000000', '#ffffff'), m.luminance('#808080')]") == pytest.approx([21, 0.2159], abs=1e-3)
     assert js("return [m.mix('#000000', '#ffffff', 0.5), m.mix('rgb(10, 20, 30)', '#0a141e', 0.3)]") == [
         "rgb(128 128 128)", "rgb(10 20 30)"]
+
+
+@pytest.mark.parametrize("paper", ["rgb(18, 18, 18)", "rgb(20, 24, 30)", "rgb(17, 17, 17)"])
+def test_every_genre_is_seen_on_a_dark_page(js, paper):
+    from musevae.corpus import GENRES, genre_style
+
+    palette = [look["color"] for look in genre_style(GENRES).values()]
+    fills = js("return m.shades(a, 'rgb(255, 255, 255)', b).fills", palette, paper)
+    assert sum(f != p for f, p in zip(fills, palette, strict=True)) == 4
+    assert min(js("return a.map((f) => m.contrast(f, b))", fills, paper)) > 3  # WCAG's least contrast of graphics
 
 
 # --- who answers for a place -----------------------------------------------------------------------------------------

@@ -271,7 +271,8 @@ def test_pick_spreads_over_genres_then_clips():
 
 
 @pytest.mark.parametrize("name, home", [(n, generation) for n in ("interpolate", "sample", "with_noise")] + [
-    (n, report) for n in ("Judged", "evaluate", "evaluation_folder", "one_pass", "png_bytes", "save_evaluation", "wav_bytes")])
+    (n, report) for n in ("Judged", "evaluate", "evaluation_folder", "judge_run", "one_pass", "png_bytes", "save_evaluation",
+                          "wav_bytes")])
 def test_what_moved_to_a_room_above_is_found_by_its_old_address(name, home):
     with pytest.warns(DeprecationWarning, match=f"from {home.__name__} import {name}"):
         assert getattr(reconstruction, name) is getattr(home, name)

@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import MAKE, SMALL, TINY, at, ctrl_c, made_windows, power_cut, same, state
 
-from musevae import fitting, training
+from musevae import fitting
 from musevae.corpus import load_corpus
 from musevae.elbo import elbo
+from musevae.evaluation import judge
 from musevae.fitting import fit
 from musevae.mel import MelSpec
 from musevae.presets import PRESETS, preset
@@ -78,22 +79,22 @@ def test_run_folder_says_everything(windows, tmp_path):
     assert config["windows"] == {"train": 30, "valid": 10} and config["mel_fingerprint"] == windows.spec.fingerprint
     assert run.metrics["epoch"].tolist() == [0, 1, 2, 3] and run.metrics["step"].tolist() == [0, 4, 8, 12]
     best = json.loads((run.path / "metrics.json").read_text())["best"]
-    assert best["valid_elbo"] == pytest.approx(run.metrics["valid_elbo"].max())
-    assert np.allclose(-run.metrics["valid_elbo"], run.metrics["valid_distortion"] + run.metrics["valid_rate"])
+    assert best["valid_elbo_nats"] == pytest.approx(run.metrics["valid_elbo_nats"].max())
+    assert np.allclose(-run.metrics["valid_elbo_nats"], run.metrics["valid_distortion_nats"] + run.metrics["valid_rate_nats"])
 
 
 def test_the_model_kept_is_the_best_by_held_out_elbo_and_counts_step_0(windows, tmp_path):
     run = train(windows, tmp_path / "run", learning_rate=0.3, **TINY)  # a rate that ruins the model
     x = torch.from_numpy(windows.select("valid").x).unsqueeze(1)
-    judged = training.evaluate_windows(run.vae, x, seed=0)["elbo"]
-    assert judged == pytest.approx(run.metrics["valid_elbo"].max(), rel=1e-5)
+    judged = judge(run.vae, x, seed=0).elbo_nats
+    assert judged == pytest.approx(run.metrics["valid_elbo_nats"].max(), rel=1e-5)
     closed_form = ConvVAE(run.vae.config, run.spec).initialise(windows.select("train").tensor())
-    assert judged >= training.evaluate_windows(closed_form, x, seed=0)["elbo"] - 1e-2
+    assert judged >= judge(closed_form, x, seed=0).elbo_nats - 1e-2
 
 
 def test_training_improves_on_the_closed_form(windows, tmp_path):
     run = train(windows, tmp_path / "run", **{**TINY, "epochs": 15})
-    assert run.metrics["train_elbo"].iloc[-1] > run.metrics["train_elbo"].iloc[0]
+    assert run.metrics["train_elbo_nats"].iloc[-1] > run.metrics["train_elbo_nats"].iloc[0]
 
 
 def test_killed_at_a_random_step_and_resumed_is_the_uninterrupted_run(windows, tmp_path):
@@ -193,7 +194,7 @@ def test_every_preset_takes_a_step(name, windows, tmp_path):
     if small.train.scale is not None:
         vae.calibrate(torch.tensor(small.train.scale))
     rows = fit(vae, x, x[:8], small.train, tmp_path, progress=False)
-    assert np.isfinite(rows[["train_elbo", "valid_elbo", "valid_rmse_db"]]).all().all()
+    assert np.isfinite(rows[["train_elbo_nats", "valid_elbo_nats", "valid_rmse_db"]]).all().all()
     assert (vae.scale.tolist() == pytest.approx(13.824)) == (name == "code")
 
 
@@ -345,7 +346,7 @@ def test_crops_are_other_windows_and_resume_exactly(clips, tmp_path, monkeypatch
     spec, wanted = MelSpec(seconds=0.5), dict(TINY, batch_size=3)
     whole = train(clips, tmp_path / "whole", spec=spec, crops=True, **wanted)
     fixed = train(clips, tmp_path / "fixed", spec=spec, **wanted)
-    assert not whole.metrics["valid_elbo"].iloc[1:].equals(fixed.metrics["valid_elbo"].iloc[1:])
+    assert not whole.metrics["valid_elbo_nats"].iloc[1:].equals(fixed.metrics["valid_elbo_nats"].iloc[1:])
     with pytest.raises(MemoryError):
         train(clips, tmp_path / "cut", spec=spec, crops=True, on_step=at(4, power_cut), **wanted)
     again = train(clips, tmp_path / "cut", spec=spec, crops=True, resume=True, **wanted)

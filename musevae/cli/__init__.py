@@ -252,7 +252,7 @@ def train(
         print(f"{name:<8} {words}", flush=True)
     run = runs.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=progress(), device=device,
                      on_epoch=epoch_lines(), tensorboard=tensorboard, **changes)
-    best = run.metrics["valid_elbo"].idxmax()
+    best = run.metrics["valid_elbo_nats"].idxmax()
     print(f"kept     epoch {run.metrics['epoch'][best]}: the best ELBO on clips not trained on (nats per window)")
     print(f"run      {run.path}")
     print(f"next     musevae evaluate {shlex.join([str(run.path), str(data)])}")
@@ -313,18 +313,18 @@ def evaluate(
     "Errors in dB beside two baselines, the ELBO in nats, the genre probe: on music the run was not fitted to."
     at_least("--pairs", pairs, 0)
     path = _run_folder(run)
-    from musevae import reconstruction
+    from musevae import report
     from musevae.runs import load_run
 
     run = load_run(path)
     windows = _windows(run, data)
-    judged = reconstruction.one_pass(run, windows)
-    result = reconstruction.evaluate(run, judged, source=data)
+    judged = report.judge_run(run, windows)
+    result = report.evaluate(run, judged, source=data)
     print_json(result) if json else _report(result, len(windows) - result["windows"])
     sys.stdout.flush()  # before anything is written: a disk that cannot be written to shall not cost the figures
     if json and out is None:
         return
-    written = reconstruction.save_evaluation(run, result, windows=judged, out=out, pairs=pairs)
+    written = report.save_evaluation(run, result, windows=judged, out=out, pairs=pairs)
     if not json:
         print(f"written  {len(written)} files in {written[-1].parent}: evaluation.json and .csv, figures, audio")
 
@@ -503,7 +503,7 @@ def info(
         "mel": f"fingerprint {about.get('mel_fingerprint')}",
         "clips": ", ".join(f"{n} {split}" for split, n in about.get("clips", {}).items()),
         "epochs": f"{about['epochs']} of {about.get('train', {}).get('epochs')}",
-        "best": f"epoch {best['epoch']:.0f}: ELBO {best['valid_elbo']:,.0f} nats per window, "
+        "best": f"epoch {best['epoch']:.0f}: ELBO {best.get('valid_elbo_nats', best.get('valid_elbo')):,.0f} nats per window, "
                 f"RMSE {best['valid_rmse_db']:.2f} dB on validation clips" if best else "nothing saved yet",
         "judged": f"{judged['windows']} held-out windows: ELBO {judged['elbo_nats']:,.0f} nats per window, one Gaussian "
                   f"without a latent {judged['coloured_nats']:,.0f}" if judged and "coloured_nats" in judged else "not yet",

@@ -173,8 +173,8 @@ def epoch_lines() -> Callable[[Mapping[str, float]], None]:
         now = time.perf_counter()
         took = f"{now - since:.1f}" if since else "-"
         since = now
-        tqdm.write(f"{row['epoch']:>5} {row['beta']:>6.3g} {row['train_elbo']:>11.1f} {row['valid_elbo']:>9.1f} "
-                   f"{row['valid_rate']:>7.1f} {row['valid_rmse_db']:>9.3f} {took:>7}")
+        tqdm.write(f"{row['epoch']:>5} {row['beta']:>6.3g} {row['train_elbo_nats']:>11.1f} {row['valid_elbo_nats']:>9.1f} "
+                   f"{row['valid_rate_nats']:>7.1f} {row['valid_rmse_db']:>9.3f} {took:>7}")
         sys.stdout.flush()
 
     return line

@@ -5,7 +5,7 @@
 // `axes`: [across, up], the two components drawn. `isShown(i)`: whether clip i is.
 // `view`: the plane on the screen: {width, height, unit (px per unit of a coordinate), x, y, back}.
 
-// A genre's colour and shape come from Python (`musevae.corpus.genre_style`); the shapes go by matplotlib's letters.
+// A genre's colour and shape come from Python (`musevae.looks.genre_style`); the shapes go by matplotlib's letters.
 const polygon = (n, turn, r = 1) => Array.from({ length: n }, (_, k) => {
   const a = turn + (2 * Math.PI * k) / n;
   return [r * Math.cos(a), r * Math.sin(a)];
@@ -30,12 +30,22 @@ export function mix(a, b, part) {
   return `rgb(${p.map((v, k) => Math.round(v + (q[k] - v) * part)).join(" ")})`;
 }
 
-const FAINT = ["#bd1f01", "#832db6", "#717581", "#a96b59"]; // too dark to be seen on a dark page: a quarter of white helps
+/** Relative luminance of a colour, 0 to 1, as WCAG 2 defines it. */
+export function luminance(colour) {
+  const [r, g, b] = rgb(colour).map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
 
-/** Colours of the genres' marks on a page of this `paper` and `text`: {fills, edges}. */
+/** Contrast of two colours, 1 to 21. */
+export function contrast(a, b) {
+  const [low, high] = [luminance(a), luminance(b)].sort((p, q) => p - q);
+  return (high + 0.05) / (low + 0.05);
+}
+
+/** Colours of the genres' marks on a page of this `paper` and `text`: {fills, edges}. On a dark page, what is dim gets lighter. */
 export function shades(palette, text, paper) {
-  const dark = rgb(paper).reduce((sum, v) => sum + v, 0) < 384; // half of 3 · 256
-  const fills = palette.map((p) => (dark && FAINT.includes(p) ? mix(p, "#ffffff", 0.25) : p));
+  const dark = luminance(paper) < luminance(text), dim = (p) => contrast(p, paper) < 4.5; // WCAG's least contrast of text
+  const fills = palette.map((p) => (dark && dim(p) ? mix(p, "#ffffff", 0.25) : p));
   return { fills, edges: fills.map((p) => mix(p, text, 0.45)) };
 }
 

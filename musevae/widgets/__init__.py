@@ -187,6 +187,9 @@ class Morph(_Sounding):
         self.labels, self.duration = labels, self.durations[0]
 
 # %% ../../nbs/A1_widgets.ipynb #c7d8b6b2
+_KINDS = ("constant", "linear", "sigmoid", "cosine", "cyclical")
+
+
 class Schedule(anywidget.AnyWidget):
     """β against the epoch, with sliders; `options` are the arguments of `musevae.annealing.schedule`.
 
@@ -201,7 +204,7 @@ class Schedule(anywidget.AnyWidget):
     """
 
     _esm, _css = scripts("core.js", "schedule.js"), scripts("widgets.css")
-    kind = Enum(["constant", "linear", "sigmoid", "cosine", "cyclical"], "linear").tag(sync=True)
+    kind = Enum(_KINDS, "linear").tag(sync=True)
     epochs = Int(100).tag(sync=True)
     steps = Float(50.0).tag(sync=True)
     start = Float(0.0).tag(sync=True)
@@ -214,8 +217,8 @@ class Schedule(anywidget.AnyWidget):
         for name in options:
             if name not in ("start", "end", "steepness", "cycles", "ramp"):
                 raise ValueError(f"{name}: expected start, end, steepness, cycles or ramp, got {name!r}")
-        if kind not in type(self).kind.values:
-            raise ValueError(f"kind: expected one of {', '.join(type(self).kind.values)}, got {kind!r}")
+        if kind not in _KINDS:
+            raise ValueError(f"kind: expected one of {', '.join(_KINDS)}, got {kind!r}")
         super().__init__(kind=kind, epochs=epochs, steps=steps, **options)
 
     @property

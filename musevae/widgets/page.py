@@ -56,8 +56,8 @@ def standalone_html(widgets: anywidget.AnyWidget | Sequence[anywidget.AnyWidget]
         widgets: a widget, or several in a list.
         title: of the page.
     """
-    widgets = list(widgets) if isinstance(widgets, (list, tuple)) else [widgets]
-    data = embed_data(views=widgets, drop_defaults=False, state=dependency_state(widgets, drop_defaults=False))
+    views = [widgets] if isinstance(widgets, anywidget.AnyWidget) else list(widgets)
+    data = embed_data(views=views, drop_defaults=False, state=dependency_state(views, drop_defaults=False))
     parts = [("view", view) for view in data["view_specs"]] + [("state", data["manager_state"])]
     parts = [(name, json.dumps(part).replace("<", "\\u003c")) for name, part in parts]
     kind = "application/vnd.jupyter.widget"

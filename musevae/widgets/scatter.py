@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from traitlets import Bool, Bytes, Dict, Float, Int, List, Unicode
 
+from ..looks import genre_style
 from .media import as_long, check_durations, checked_array, matched, mp3, spectrogram_png
 from .page import Widget, pack, scripts
 
@@ -136,8 +137,6 @@ class LatentMap(Widget):
         hop: int = 512,
         title: str = "",
     ) -> None:
-        from musevae.corpus import genre_style  # late: the map needs no pandas
-
         points = checked_array(points, "points", 2)
         n, k = points.shape
         if k < 2:
@@ -154,7 +153,7 @@ class LatentMap(Widget):
         self.looks = genre_style(kinds)
         track_of = [] if tracks is None else np.unique([str(t) for t in tracks], return_inverse=True)[1].tolist()
         (sounds, sound_of), (images, image_of) = _distinct(sounds, n, "sounds"), _distinct(images, n, "images")
-        packed = {}
+        packed: dict[str, Any] = {}
         for name, parts in (("sounds", sounds), ("images", images)):
             packed[name], packed[f"{name}_end"] = pack(parts)
             packed[f"grid_{name}"], packed[f"grid_{name}_end"] = pack((decoded or {}).get(name, ()))
