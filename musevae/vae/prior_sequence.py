@@ -62,8 +62,13 @@ def local_places(power: torch.Tensor, latent_dim: int) -> torch.Tensor:
                 means.append(k)
             else:
                 has[k] = after
-    if room:
-        raise ValueError(f"latent_dim: expected what whole components add up to, such as {latent_dim - room}, got {latent_dim}")
+    if room:  # smaller than every step left: take the smallest, and give up the means of least variance for it
+        left = [(after - before, k, after) for _, k, before, after in steps if before == has[k]]
+        size, k, after = min(left, default=(0, 0, 0))
+        if not 0 <= size - room <= len(means):
+            raise ValueError(f"latent_dim: expected what whole components add up to, as {latent_dim - room}, got {latent_dim}")
+        has[k] = after
+        means = means[: len(means) - (size - room)]
     chosen = torch.tensor([k * frames for k in means] + [k * frames + n for k in range(components) for n in range(1, has[k] + 1)])
     return chosen[power.flatten()[chosen].argsort(descending=True, stable=True)]
 
@@ -127,6 +132,8 @@ class Slots(nn.Module):
             slot, lane = (j // wide, j % wide) if n >= slots else (j * stride + len(units) % stride, 0 * j)
             place.append(torch.stack([slot, column + lane]))
             column += wide
+        if not place:
+            raise ValueError(f"index: expected some component with cosines 1 to n, got {len(index)} means alone")
         at = torch.cat(place, 1)
         mask = torch.zeros(slots, column, dtype=torch.bool)
         mask[at[0], at[1]] = True
@@ -294,7 +301,7 @@ class SequencePrior(Prior):
         transform: whose codes it is a density of; kept as a part, frozen.
         network: "transformer", or "gru" to compare.
         beat: where the beat is told: "attention" (turns queries and keys, and stands at the input), "input", "nothing".
-        width: columns of the stream.
+        width: columns of the stream, a multiple of 4: four heads, each with a pair of columns for every harmonic.
         layers: blocks, or layers of the GRU.
         seconds: length of a window.
 
@@ -311,6 +318,8 @@ class SequencePrior(Prior):
         for what, value, allowed in (("network", network, ("transformer", "gru")), ("beat", beat, TELLING)):
             if value not in allowed:
                 raise ValueError(f"{what}: expected one of {', '.join(allowed)}, got {value!r}")
+        if width % 4 or width < 8 * len(HARMONICS):
+            raise ValueError(f"width: expected a multiple of 4, at least {8 * len(HARMONICS)}, got {width}")
         super().__init__(len(transform.index))
         self.transform, self.seconds, self.beat = transform, seconds, beat
         self.slots = Slots(transform.index.cpu(), (len(transform.profile), len(transform.cosines)))
