@@ -122,6 +122,15 @@ def test_clicks_have_their_beat(period, first):
     assert found.strength.item() == 3
 
 
+def test_the_network_counts_from_the_beat_that_was_found(transform):
+    clicks = torch.full((1, 1, 8, SHAPE[1]), 0.2)
+    clicks[..., 9::20] = 0.9  # a click every five slots, in the middle of a slot or near it
+    prior = SequencePrior(transform, seconds=SECONDS, width=48)
+    passed = prior._beats(find_beat(clicks, SECONDS), 24)[0]
+    at = torch.arange(2, 24, 5)
+    assert (passed[at] - passed[at].round()).abs().max() < 0.12 and torch.allclose(passed[at].diff(), torch.ones(4), atol=0.02)
+
+
 def test_every_cell_is_a_beat_within_an_octave():
     beat = Beat.of(torch.arange(CELLS))
     assert beat.period.min() > OCTAVE[0] and beat.period.max() < OCTAVE[1]
@@ -242,15 +251,22 @@ def test_training_is_the_same_twice(transform):
 def test_a_stream_has_its_length_and_goes_on_in_time(transform, monkeypatch):
     torch.manual_seed(0)
     prior = disturbed(SequencePrior(transform, seconds=SECONDS, width=48))
-    told = []
+    told, drawn = [], []
     extend = SequencePrior.extend
-    monkeypatch.setattr(SequencePrior, "extend", lambda self, slots, g, beat, generator: told.append((slots, beat)) or
-                        extend(self, slots, g, beat, generator))
+
+    def listening(self, slots, g, beat, generator):
+        told.append((slots, beat))
+        drawn.append(extend(self, slots, g, beat, generator))
+        return drawn[-1]
+
+    monkeypatch.setattr(SequencePrior, "extend", listening)
     pieces = list(stream(prior, 4.1 * SECONDS, 2, generator=torch.Generator().manual_seed(0)))
     assert sum(p.shape[-1] for p in pieces) == round(4.1 * SHAPE[1])
     assert max(p.shape[-1] for p in pieces) <= SHAPE[1] and {p.shape[:3] for p in pieces} == {(2, 1, SHAPE[0])}
     kept = told[1][0].shape[1]
     assert kept % max(STRIDES) == 0 and 0 < kept < 24
+    for (given, _), whole in zip(told[1:], drawn, strict=False):
+        assert torch.equal(given, whole[:, 24 - kept :])
     hop = (24 - kept) * FRAMES_A_SLOT * SECONDS / SHAPE[1]
     for (_, one), (_, two) in zip(told, told[1:], strict=False):  # a moment has one place in the beat, in whichever window
         gap = (two.phase - one.phase - hop / one.period) % 1

@@ -298,7 +298,7 @@ class SequencePrior(Prior):
     p(g) is N(0, I), and so is every zₜ before training: a new `SequencePrior` is N(0, I) exactly, and a beat is extra.
 
     Args:
-        transform: whose codes it is a density of; kept as a part, frozen.
+        transform: whose codes it is a density of; kept as a part, which has nothing to train.
         network: "transformer", or "gru" to compare.
         beat: where the beat is told: "attention" (turns queries and keys, and stands at the input), "input", "nothing".
         width: columns of the stream, a multiple of 4: four heads, each with a pair of columns for every harmonic.
@@ -331,7 +331,6 @@ class SequencePrior(Prior):
         self.blocks = nn.ModuleList([Attention(width, steps) for _ in range(layers)] if network == "transformer" else [])
         self.head = Mixture(width, columns)
         self.register_buffer("log_beat", torch.full((CELLS,), -math.log(CELLS)))
-        transform.requires_grad_(False)
 
     def _beats(self, beat, t):
         "How many beats have passed, from some beat on, at the middle of each of the first t slots: `(batch, t)`."
