@@ -15,7 +15,7 @@ import pandas as pd
 from approximate import approximate_mels
 from ledger import Ledger
 
-from musevae.geometry import genre_distances, units_of
+from musevae.geometry import genre_distances, groups_of
 from musevae.latent import encode_corpus, unit_effects
 from musevae.mel import MelSpec
 from musevae.probes import feature_spaces
@@ -44,8 +44,8 @@ if __name__ == "__main__":
     tables = []
     for name, z in spaces.items():
         name = name.replace("latent", "linear VAE")
-        tables.append(genre_distances(z, table["genre"], units_of(table)).assign(space=name))
+        tables.append(genre_distances(z, table["genre"], groups_of(table)).assign(space=name))
         print(tables[-1].head(3).round(3).to_string(), tables[-1].tail(2).round(3).to_string(header=False), sep="\n")
-    columns = ["space", "a", "b", "units_a", "units_b", "rank", "rank_low", "rank_high", "relative", "p_holm"]
+    columns = ["space", "a", "b", "groups_a", "groups_b", "rank", "rank_low", "rank_high", "relative", "p_holm"]
     rows = pd.concat(tables)[columns].round(4).to_dict("records")
     LEDGER.add(rows, made_from("", "", ""), data=sorted(table["track"].tolist()), seeds=0, whole=True)

@@ -65,7 +65,7 @@ def tasks(tree: Path, music: Path, work: Path, batch: int, latent_dim: int) -> d
     spec, mel_windows, noise = MelSpec(), first_of("musevae.windows.mel_windows", "musevae.mel.mel_windows"), torch.Generator()
     waves, clip = (torch.randn(shape, generator=noise.manual_seed(0)) * 0.1 for shape in ((batch, spec.samples), (30 * 22050,)))
     corpus, run = load_corpus(music), work / "run"
-    first_of("musevae.training.train", "musevae.runs.train")(
+    first_of("musevae.runs.train", "musevae.training.train")(
         split_clips(corpus), run, preset="linear", latent_dim=latent_dim, progress=False)
     step = importlib.import_module("training_speed").Step(
         "demo", latent_dim, "float32", torch.rand(256, 1, *spec.shape, generator=noise).half(), batch, torch.device("cpu"))

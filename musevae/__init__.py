@@ -7,6 +7,8 @@ and `vocoder`. The names that most programs need are offered here too, and impor
     run = musevae.train("MUSIC", "runs/first")
     z = musevae.encode_corpus(run.vae, run.windows("test")).mean
 """
+from collections.abc import Callable, Collection
+
 __version__ = "0.1.0"
 
 # This file is written by hand (nbdev keeps only the version in it): every other module is exported from its chapter.
@@ -24,7 +26,7 @@ _NAMES = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_NAMES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     "A public name or a module, imported when it is first asked for (PEP 562)."
     from importlib import import_module
 
@@ -48,13 +50,15 @@ def _modules():
     return {found.name for found in iter_modules(__path__) if not found.name.startswith("_")}
 
 
-def moved(module, homes, silent=()):
-    """A `__getattr__` for `module` that finds names which have moved: `homes` maps each name to the module it is in now.
+def moved(module: str, homes: dict[str, str], silent: Collection[str] = ()) -> Callable[[str], object]:
+    """A `__getattr__` for a module whose names have moved: importing by the old address works for one release.
 
-    Importing by the old address works for one release, with a `DeprecationWarning` that states the new one; the names in
-    `silent` are served for good, without a word.
+    Args:
+        module: the old address, for messages.
+        homes: name -> module it is in now; a `DeprecationWarning` states it.
+        silent: names that are served for good, without a word.
     """
-    def __getattr__(name):
+    def __getattr__(name: str) -> object:
         import warnings
         from importlib import import_module
 

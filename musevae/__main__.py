@@ -3,7 +3,7 @@
 import sys
 
 
-def main():
+def main() -> int:
     "Run `musevae.cli.main`; Ctrl-C before that is there gets one line, too."
     try:
         from musevae.cli import main as command

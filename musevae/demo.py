@@ -18,16 +18,22 @@ from .synth import made_corpus
 from .windows import WindowSet, mel_windows
 
 # %% ../nbs/07b_demo.ipynb #848b6d3d
-def demo_key(
-    windows: WindowSet,  # with their split
-) -> str:
-    "Sixteen digits that name the demo run: the recipe's number, its windows and their split, its preset."
+def demo_key(windows: WindowSet) -> str:
+    """Sixteen digits that name the demo run: the recipe's number, its windows and their split, its preset.
+
+    Args:
+        windows: with their split.
+    """
     chosen = preset("demo")
-    return key_of("demo", RECIPE, windows.key, split_key(windows.table), asdict(chosen.vae), asdict(chosen.train))
+    return key_of("demo", RECIPE, windows.key, split_key(windows.table), chosen.vae.to_dict(), asdict(chosen.train))
 
 # %% ../nbs/07b_demo.ipynb #b990b9ec
 def demo_run(*, progress: bool = True) -> Run:
-    "The run the book shows: preset `demo` on `made_corpus()`, under `home()`; trained on first use (minutes), then loaded."
+    """The run the book shows: preset `demo` on `made_corpus()`, under `home()`; trained on first use (minutes), then loaded.
+
+    Args:
+        progress: show bars while it is made.
+    """
     corpus = split_clips(made_corpus(progress=progress), seed=0)
     windows = mel_windows(corpus, progress=progress)
     out = home() / f"demo-{demo_key(windows)}"

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .elbo import LIKELIHOODS, kl_to_standard_normal
 from .vae import ConvVAE
 from .windows import WindowSet
 
@@ -68,11 +67,10 @@ def batches(windows: WindowSet | torch.Tensor, batch_size: int = 64) -> Iterator
         windows: a `WindowSet`, or a tensor `(n, 1, n_mels, frames)`.
         batch_size: windows at a time, at most.
     """
-    for start in range(0, len(windows), batch_size):
-        if isinstance(windows, torch.Tensor):
-            yield windows[start : start + batch_size].float()
-        else:
-            yield torch.from_numpy(np.array(windows.x[start : start + batch_size])).float().unsqueeze(1)
+    if isinstance(windows, torch.Tensor):
+        yield from (windows[start : start + batch_size].float() for start in range(0, len(windows), batch_size))
+    else:
+        yield from windows.batches(batch_size)
 
 
 class Pass(NamedTuple):
@@ -83,12 +81,14 @@ class Pass(NamedTuple):
         x_mean: x̂ from the posterior's mean, same shape, not clipped.
         x_drawn: x̂ from one draw of the posterior, same shape, not clipped.
         posterior: q(z|x), `Normal` over `(batch, d)`.
+        z: that draw, `(batch, d)`.
     """
 
     x: torch.Tensor
     x_mean: torch.Tensor
     x_drawn: torch.Tensor
     posterior: torch.distributions.Normal
+    z: torch.Tensor
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def passes(vae: ConvVAE, windows: WindowSet | torch.Tensor, *, batch_size: int =
             shape = (len(windows), q.mean.shape[1])
             noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
         z = q.mean + q.stddev * noise[number * batch_size : number * batch_size + len(x)]
-        yield Pass(x, vae.picture(q.mean), vae.picture(z), q)
+        yield Pass(x, vae.picture(q.mean), vae.picture(z), q, z)
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de010
 FIGURES = ("elbo_nats", "distortion_nats", "rate_nats", "rmse_db", "l1_db", "rmse_db_sampled", "active_units")
@@ -220,16 +220,16 @@ def judge(
 
 def _judged(vae, part, kept):
     "What is kept of a batch: five figures of each window, the sum of KL by unit, codes, and residuals of the rows `kept`."
-    x, x_mean, x_drawn, q = part
-    kl = kl_to_standard_normal(q)
+    x, x_mean, x_drawn, q, z = part
+    kl = vae.prior.rate(q, z)
     return (*errors(x, x_mean, over="windows", top_db=vae.spec.top_db),
             errors(x, x_drawn, over="windows", top_db=vae.spec.top_db).rmse_db,
-            LIKELIHOODS[vae.likelihood](x, x_drawn, vae.scale), kl.sum(1), kl.sum(0, keepdim=True),
+            vae.likelihood.nll(x, x_drawn, z), kl.sum(1), kl.sum(0, keepdim=True),
             q.mean.float(), q.stddev.float(), (x[kept] - x_drawn[kept]).half())
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de012
-def evaluate_windows(vae, x, *, batch_size=64, seed=0):
-    "Deprecated: `judge`, with the names that its figures once had in training."
+def evaluate_windows(vae: ConvVAE, x: torch.Tensor, *, batch_size: int = 64, seed: int = 0) -> dict[str, float]:
+    "Deprecated: `judge(vae, x, batch_size=…, seed=…)`, with the names that four of its figures once had in training."
     import warnings
 
     warnings.warn("evaluate_windows has become judge(vae, windows).figures(), with names such as elbo_nats", DeprecationWarning,

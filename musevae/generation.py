@@ -45,7 +45,7 @@ def sample(
         vae: the model.
         n: pictures.
         seed: a number, or a generator that goes on where the last batch left it.
-        aggregate: latents of a corpus: z is drawn from the Gaussian with the moments of their q(z); None: from N(0, 1).
+        aggregate: latents of a corpus: z is drawn from the Gaussian with the moments of their q(z); None: from the prior.
 
     Raises:
         ValueError: for fewer than one.
@@ -53,11 +53,13 @@ def sample(
     if n < 1:
         raise ValueError(f"n: expected at least 1, got {n}")
     p = next(vae.parameters(), torch.zeros(()))
-    d = vae.config.latent_dim if aggregate is None else aggregate.mean.shape[1]
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     whole = -(-n // 16) * 16  # sixteen codes at a time: the first codes of a seed are the same, however many are asked for
-    z = torch.randn(whole, d, generator=generator, dtype=torch.float64)[:n]
-    if aggregate is not None:
+    if aggregate is None:
+        z = vae.prior.sample(whole, generator)[:n]
+    else:
+        d = aggregate.mean.shape[1]
+        z = torch.randn(whole, d, generator=generator, dtype=torch.float64)[:n]
         mean = aggregate.mean.astype(np.float64)
         cov = np.cov(mean.T).reshape(d, d) + np.diag((aggregate.std.astype(np.float64) ** 2).mean(0))
         z = torch.from_numpy(mean.mean(0)) + z @ torch.from_numpy(np.linalg.cholesky(cov)).T
@@ -74,8 +76,4 @@ def with_noise(vae: ConvVAE, x_hat: torch.Tensor, seed: int = 0) -> torch.Tensor
         seed: of the noise.
     """
     x_hat, generator = torch.as_tensor(x_hat).float().cpu(), torch.Generator().manual_seed(seed)
-    if vae.likelihood == "laplace":  # the difference of two exponential variables
-        noise = torch.rand(2, *x_hat.shape, generator=generator).log().diff(dim=0)[0]
-    else:
-        noise = torch.randn(x_hat.shape, generator=generator)
-    return (x_hat + vae.scale.cpu().reshape(-1, 1) * noise).clamp(0, 1)
+    return vae.likelihood.draw(x_hat, generator).clamp(0, 1)

@@ -9,17 +9,24 @@ __all__ = ['Latents', 'encode_corpus', 'LatentPCA', 'unit_effects', 'plot_pca', 
 
 # %% ../nbs/09_latent.ipynb #a18994f3
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import ArrayLike
 
 from . import moved
-from .geometry import feature_matrix, genre_distances, holm, rank_table, unit_means, units_of  # noqa: F401
+from .evaluation import device_of
+from .geometry import feature_matrix, genre_distances, group_means, groups_of, holm  # noqa: F401
+from .geometry import rank_table, unit_means, units_of  # noqa: F401
 from .looks import genre_style
 from .probes import Probe, Pulse, clustering, compare_spaces, feature_spaces, knn_purity  # noqa: F401
 from .probes import mel_statistics, mfcc_statistics, onset_envelope, probe, probe_gap, pulse, regress  # noqa: F401
+from .vae import ConvVAE
+from .windows import WindowSet
 
 # these stand in musevae.geometry and musevae.probes
 _all_ = ["units_of", "unit_means", "holm", "genre_distances", "rank_table", "mel_statistics", "mfcc_statistics",
@@ -30,16 +37,24 @@ __getattr__ = moved(__name__, {"latent_map": "musevae.map", "map_html": "musevae
 # %% ../nbs/09_latent.ipynb #d5f6ffb0
 @dataclass(frozen=True, eq=False, repr=False)
 class Latents:
-    "Every window of a corpus as its posterior q(z|x): means, standard deviations, and whose they are."
+    """Every window of a corpus as its posterior q(z|x): means, standard deviations, and whose they are.
 
-    mean: np.ndarray  # E[z|x]: `(n, d)`
-    std: np.ndarray  # standard deviations of q(z|x): `(n, d)`
-    table: pd.DataFrame  # one row a window, in the order of `mean`
-    statistic: str = "mean"  # what `z` is: "mean", or "sample" (one draw)
-    seed: int = 0  # of the draw
+    Attributes:
+        mean: E[z|x], `(n, d)`.
+        std: standard deviations of q(z|x), `(n, d)`.
+        table: one row a window, in the order of `mean`.
+        statistic: what `z` is: "mean", or "sample" (one draw).
+        seed: of the draw.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    table: pd.DataFrame
+    statistic: str = "mean"
+    seed: int = 0
 
     @property
-    def z(self):
+    def z(self) -> np.ndarray:
         "The codes, `(n, d)`: E[z|x], or one draw from q(z|x), as `statistic` says."
         if self.statistic == "mean":
             return self.mean
@@ -52,46 +67,48 @@ class Latents:
         clips = self.table["track"].nunique() if "track" in self.table else "unnamed"
         return f"Latents({len(self)} windows of {clips} clips, {self.mean.shape[1]} units, statistic={self.statistic!r})"
 
-    def select(self, what):
-        "The windows of a split or of several (names), or of a mask."
-        if isinstance(what, str):
-            what = (what,)
-        if all(isinstance(w, str) for w in what):
-            what = self.table["split"].isin(what)
-        rows = np.flatnonzero(np.asarray(what, bool))
+    def select(self, what: str | Sequence[str] | ArrayLike) -> "Latents":
+        "The windows of a split or of several, if `what` is their names, or of a mask `(n,)`."
+        names = [what] if isinstance(what, str) else list(np.asarray(what).reshape(-1))
+        mask = self.table["split"].isin(names) if all(isinstance(name, str) for name in names) else what
+        rows = np.flatnonzero(np.asarray(mask, bool))
         if not len(rows):
             raise ValueError("select: expected at least one window, got none")
         table = self.table.iloc[rows].reset_index(drop=True)
         return replace(self, mean=self.mean[rows], std=self.std[rows], table=table)
 
-    def clips(self):
+    def clips(self) -> "Latents":
         "One row a clip: the mean of its windows' means, the root mean square of their spreads; rows by track."
         tracks = self.table["track"].to_numpy(dtype=object)
         first = self.table.reset_index(drop=True).groupby("track", sort=True).head(1).sort_values("track")
-        mean, var = (unit_means(v, tracks, tracks)[0] for v in (self.mean, self.std**2))
+        mean, var = (group_means(v, tracks, tracks)[0] for v in (self.mean, self.std**2))
         return replace(self, mean=mean, std=np.sqrt(var), table=first.reset_index(drop=True))
 
 # %% ../nbs/09_latent.ipynb #781821c7
 @torch.no_grad()
 def encode_corpus(
-    vae,  # anything with `encode(x) -> Normal`
-    windows,  # WindowSet of n windows
-    *,
-    batch_size=64,  # windows encoded at a time
-    statistic="mean",  # what `.z` of the result shall be: "mean" or "sample"
-    seed=0,  # of the sample
+    vae: ConvVAE, windows: WindowSet, *, batch_size: int = 64, statistic: str = "mean", seed: int = 0
 ) -> Latents:
-    "The posterior of every window; mean and standard deviation are kept, whatever `statistic` says."
+    """The posterior of every window; mean and standard deviation are kept, whatever `statistic` says.
+
+    Args:
+        vae: the model; of it only `encode(x) -> Normal` is used.
+        windows: n windows.
+        batch_size: windows encoded at a time.
+        statistic: what `.z` of the result shall be: "mean" or "sample".
+        seed: of the sample.
+
+    Raises:
+        ValueError: for another `statistic`, or no window.
+    """
     if statistic not in ("mean", "sample"):
         raise ValueError(f"statistic: expected 'mean' or 'sample', got {statistic!r}")
     if not len(windows):
         raise ValueError("windows: expected at least one, got none")
-    device = next((p.device for p in vae.parameters()), torch.device("cpu"))
     was_training = vae.training
     vae.eval()
     mean, std = [], []
-    for start in range(0, len(windows), batch_size):
-        x = torch.from_numpy(np.array(windows.x[start : start + batch_size])).to(device).float().unsqueeze(1)
+    for x in windows.batches(batch_size, device_of(vae)):
         q = vae.encode(x)
         mean.append(q.mean.float().cpu().numpy())
         std.append(q.stddev.float().cpu().numpy())
@@ -102,18 +119,39 @@ def encode_corpus(
 # %% ../nbs/09_latent.ipynb #1a3d33d8
 @dataclass(frozen=True)
 class LatentPCA:
-    "Principal components of `(n, d)` codes: orthogonal directions, by falling variance, in float64."
+    """Principal components of `(n, d)` codes: orthogonal directions, by falling variance, in float64.
 
-    center: np.ndarray  # `(d,)`
-    scale: np.ndarray  # `(d,)`: what a unit step of each unit counts for; ones, or `unit_effects` in dB
-    components: np.ndarray  # `(k, d)`, orthonormal rows; the entry of largest modulus in each is positive
-    explained_variance: np.ndarray  # `(k,)`: variance along each, with n - 1 below
-    explained_variance_ratio: np.ndarray  # `(k,)`: its share of the total
-    statistic: str = "E[z|x]"  # what the codes are, for axes and captions
+    Attributes:
+        center: the mean of the codes, `(d,)`.
+        scale: what a step of 1 in each unit counts for, `(d,)`: ones, or `unit_effects` in dB.
+        components: orthonormal rows, `(k, d)`; the entry of largest modulus in each is positive.
+        explained_variance: variance along each, over n - 1, `(k,)`.
+        explained_variance_ratio: its share of the total, `(k,)`.
+        statistic: what the codes are, for axes and captions.
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    components: np.ndarray
+    explained_variance: np.ndarray
+    explained_variance_ratio: np.ndarray
+    statistic: str = "E[z|x]"
 
     @classmethod
-    def fit(cls, z, *, components=6, scale=None, statistic="E[z|x]"):
-        "Fit to codes `(n, d)`, n ≥ 2, times `scale (d,)`; at most min(n - 1, d) components are kept."
+    def fit(
+        cls, z: ArrayLike, *, components: int = 6, scale: ArrayLike | None = None, statistic: str = "E[z|x]"
+    ) -> "LatentPCA":
+        """The components of codes.
+
+        Args:
+            z: codes, `(n, d)`, n ≥ 2.
+            components: how many to keep, at most min(n - 1, d).
+            scale: factor of each unit, `(d,)`; ones if None.
+            statistic: what the codes are, for axes and captions.
+
+        Raises:
+            ValueError: for fewer than two codes, or a `scale` of another shape or below 0.
+        """
         z = feature_matrix(z)
         if len(z) < 2:
             raise ValueError(f"z: expected at least 2 rows, got {len(z)}")
@@ -127,78 +165,85 @@ class LatentPCA:
         variance = s**2 / (len(z) - 1)
         return cls(center, scale, v, variance[:k], variance[:k] / max(variance.sum(), 1e-300), statistic)
 
-    def transform(self, z):
-        "Coordinates `(n, k)` of codes `(n, d)`."
+    def transform(self, z: ArrayLike) -> np.ndarray:
+        "Coordinates `(n, k)` of codes `z (n, d)`."
         return ((feature_matrix(z) - self.center) * self.scale) @ self.components.T
 
-    def inverse(self, coordinates):
-        "The codes `(n, d)` at coordinates `(n, j)`, j ≤ k; what lies along the other components is at its mean."
+    def inverse(self, coordinates: ArrayLike) -> np.ndarray:
+        "The codes `(n, d)` at `coordinates (n, j)`, j ≤ k; what lies along the other components is at its mean."
         coordinates = feature_matrix(coordinates, "coordinates")
+        # a unit that counts for nothing stays at its mean; below a millionth of the largest, a scale is rounding
         step = np.divide(1, self.scale, out=np.zeros_like(self.scale), where=self.scale > 1e-6 * self.scale.max())
         return self.center + coordinates @ self.components[: coordinates.shape[1]] * step
 
-    def label(self, component):
-        "The name of an axis, with the share of variance it holds."
+    def label(self, component: int) -> str:
+        "The name of the axis of a `component` (0 is the first), with the share of variance it holds."
         return f"PC{component + 1} of {self.statistic} ({self.explained_variance_ratio[component]:.0%} of variance)"
 
 # %% ../nbs/09_latent.ipynb #ef9d082e
-def unit_effects(
-    vae,
-    z,  # codes `(n, d)` around which to ask
-    *,
-    probes=64,  # of the codes, drawn with replacement
-    seed=0,
-) -> np.ndarray:
+def unit_effects(vae: ConvVAE, z: ArrayLike, *, probes: int = 64, seed: int = 0) -> np.ndarray:
     """How much a unit step of each latent unit changes the picture: `(d,)`, dB, root mean square over bins and codes.
 
     Of the decoder's Jacobian J only this is needed, the size of its columns: for a random picture v of independent
     unit variances, (Jᵀv)ⱼ² has the expectation ‖Jⱼ‖², and one backward pass makes Jᵀv for all units.
+
+    Args:
+        vae: the model; of it `picture` is used.
+        z: codes around which to ask, `(n, d)`.
+        probes: how many of the codes, drawn with replacement.
+        seed: of the codes and of the random pictures.
     """
-    rng, device = np.random.default_rng(seed), next((p.device for p in vae.parameters()), torch.device("cpu"))
-    codes = torch.from_numpy(np.asarray(z, np.float32)[rng.integers(0, len(z), probes)]).to(device)
-    total, bins = 0, math.prod(vae.spec.shape)
-    for few in codes.split(16):
+    z = np.asarray(z, np.float32)
+    rng, device = np.random.default_rng(seed), device_of(vae)
+    codes = torch.from_numpy(z[rng.integers(0, len(z), probes)]).to(device)
+    total, bins = torch.zeros((), device=device), math.prod(vae.spec.shape)
+    for few in codes.split(16):  # for memory
         few = few.requires_grad_()
-        x = vae.spec.log(vae.decode(few), leak=0.1)
+        x = vae.picture(few)
         v = torch.from_numpy(rng.standard_normal(x.shape).astype(np.float32)).to(device)
         total = total + torch.autograd.grad((x * v).sum(), few)[0].square().sum(0)
     return vae.spec.top_db * (total / (probes * bins)).sqrt().cpu().numpy()
 
 # %% ../nbs/09_latent.ipynb #431bbe37
-def _ellipse(points, level=0.95):
+def _ellipse(points: np.ndarray, level: float = 0.95) -> np.ndarray:
     "Outline `(2, 73)` of the region that holds the mean of `points (n, 2)` with probability `level` (n ≥ 4)."
     from scipy.stats import f
 
     n = len(points)
     radius = np.sqrt(2 * (n - 1) / (n * (n - 2)) * f.ppf(level, 2, n - 2))
     values, vectors = np.linalg.eigh(np.cov(points.T))
-    turn = np.linspace(0, 2 * np.pi, 73)
+    turn = np.linspace(0, 2 * np.pi, 73)  # every five degrees
     circle = np.stack([np.cos(turn), np.sin(turn)])
     return points.mean(0)[:, None] + radius * (vectors * np.sqrt(values.clip(0))) @ circle
 
 # %% ../nbs/09_latent.ipynb #8ea4f541
 def plot_pca(
-    pca,  # LatentPCA
-    z,  # codes `(n, d)`
-    genres,  # `(n,)`
-    units=None,  # `(n,)`: with them, genre means and the ellipse that holds each mean with probability 0.95
-    *,
-    axes=(0, 1),  # components across and up
-    title=None,  # default: the share of variance seen
-    ax=None,  # matplotlib axes
-):
-    "Codes on two principal axes, coloured by genre; centroids and their ellipses over units, not windows."
+    pca: LatentPCA, z: ArrayLike, genres: ArrayLike, groups: ArrayLike | None = None, *,
+    axes: tuple[int, int] = (0, 1), title: str | None = None, ax: Any = None,
+) -> Any:
+    """Codes on two principal axes, coloured by genre; centroids and their ellipses over groups, not windows. The axes.
+
+    Args:
+        pca: the axes.
+        z: codes, `(n, d)`.
+        genres: genre of each, `(n,)`.
+        groups: artist or clip of each, `(n,)`: adds genre means and the ellipse that holds each with probability 0.95.
+        axes: components across and up.
+        title: the share of variance seen if None.
+        ax: matplotlib axes to draw on; new ones if None.
+    """
     import matplotlib.pyplot as plt
 
-    points, genres = pca.transform(z)[:, list(axes)], pd.Series(np.asarray(genres, dtype=object)).fillna("unknown").to_numpy()
+    points = pca.transform(z)[:, list(axes)]
+    names = pd.Series(np.asarray(genres, dtype=object)).fillna("unknown").to_numpy(dtype=object)
     ax = ax or plt.subplots(figsize=(7.2, 5.2), layout="constrained")[1]
-    for name, look in genre_style(genres).items():
-        mine = points[genres == name]
+    for name, look in genre_style(names).items():
+        mine = points[names == name]
         ax.scatter(*mine.T, s=14, alpha=0.55, linewidths=0, label=name, **look)
-        if units is not None:
-            means, _ = unit_means(mine, genres[genres == name], np.asarray(units, dtype=object)[genres == name])
+        if groups is not None:
+            means, _ = group_means(mine, names[names == name], np.asarray(groups, dtype=object)[names == name])
             ax.scatter(*means.mean(0), s=90, edgecolors="black", zorder=3, **look)
-            if len(means) > 3:
+            if len(means) > 3:  # else the ellipse has no finite size, or means nothing
                 ax.plot(*_ellipse(means), color=look["color"], lw=1.4)
     seen = pca.explained_variance_ratio[list(axes)].sum()
     ax.set_xlabel(pca.label(axes[0]), fontsize=9)
@@ -210,14 +255,18 @@ def plot_pca(
 
 # %% ../nbs/09_latent.ipynb #aa7fef39
 def intervene(
-    y,  # waveform `(..., samples)`
-    *,
-    gain_db=0.0,  # louder by so many dB
-    tilt_db=0.0,  # dB per octave, around 1 kHz
-    lowpass_hz=None,  # nothing above (a Butterworth slope of 24 dB per octave)
-    sample_rate=22050,
-):
-    "The same music through another amplifier: gain, tilt or low-pass, without a change of phase; `(..., samples)`."
+    y: ArrayLike | torch.Tensor, *, gain_db: float = 0.0, tilt_db: float = 0.0, lowpass_hz: float | None = None,
+    sample_rate: int = 22050,
+) -> torch.Tensor:
+    """The same music through another amplifier: gain, tilt or low-pass, without a change of phase; `(..., samples)`.
+
+    Args:
+        y: waveform, `(..., samples)`.
+        gain_db: louder by so many dB.
+        tilt_db: dB per octave, around 1 kHz; as at 20 Hz below that.
+        lowpass_hz: nothing above this, Hz (a Butterworth slope of 24 dB per octave); None: all.
+        sample_rate: of `y`, Hz.
+    """
     y = torch.as_tensor(y)
     n = y.shape[-1]
     hz = torch.fft.rfftfreq(n, 1 / sample_rate, dtype=torch.float64).clamp_min(20)

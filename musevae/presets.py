@@ -8,7 +8,9 @@ __all__ = ['PRESETS', 'Preset', 'read_settings', 'preset', 'configure']
 # %% ../nbs/07c_presets.ipynb #7c0de002
 import math
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .mel import MelSpec
 from .training import TrainConfig
@@ -17,11 +19,17 @@ from .vae import VAEConfig
 # %% ../nbs/07c_presets.ipynb #eaac9b5e
 @dataclass(frozen=True)
 class Preset:
-    "A model and its training."
+    """A model and its training.
+
+    Attributes:
+        vae: the model's configuration.
+        train: the training's.
+        name: the entry of `PRESETS` that it was made from; two presets that differ in nothing else are equal.
+    """
 
     vae: VAEConfig = field(default_factory=VAEConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    name: str = field(default="own", compare=False)  # the entry of `PRESETS` that it was made from
+    name: str = field(default="own", compare=False)
 
 # %% ../nbs/07c_presets.ipynb #1136611e
 _PAPER = VAEConfig(latent_dim=1024, linear=False, filter_blocks=0, network="paper", per_band=False, profile=False)
@@ -41,7 +49,7 @@ PRESETS = {
 _PARTS = dict(vae=VAEConfig, train=TrainConfig, mel=MelSpec)
 
 
-def _kinds(part, name):
+def _types_of(part, name):
     "Types that a field of a part takes."
     kind = typing.get_type_hints(_PARTS[part])[name]
     return typing.get_args(kind) or (kind,)
@@ -54,13 +62,13 @@ def _fits(value, kind):
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _place(name, parts):
+def _field_of(name, parts):
     "Part and name of the field that `name`, or `part.name`, means; ValueError if there is none, or two."
-    homes = [part for part in parts if name.removeprefix(f"{part}.") in _PARTS[part].__dataclass_fields__]
-    if len(homes) == 1:
-        return homes[0], name.removeprefix(f"{homes[0]}.")
-    if homes:
-        raise ValueError(f"{name}: expected {' or '.join(f'{part}.{name}' for part in homes)}, got {name}, which may be either")
+    owners = [part for part in parts if name.removeprefix(f"{part}.") in _PARTS[part].__dataclass_fields__]
+    if len(owners) == 1:
+        return owners[0], name.removeprefix(f"{owners[0]}.")
+    if owners:
+        raise ValueError(f"{name}: expected {' or '.join(f'{part}.{name}' for part in owners)}, got {name}, which may be either")
     known = "; ".join(f"{part}: {', '.join(_PARTS[part].__dataclass_fields__)}" for part in parts)
     raise ValueError(f"{name}: expected a field of {known}; got {name!r}")
 
@@ -69,58 +77,71 @@ def _changed(configs, changes):
     "Configurations by part, with the changes that were asked for; None asks for none where it is no value of the field."
     wanted = {part: {} for part in configs}
     for name, value in changes.items():
-        part, name = _place(name, list(configs))
-        kinds = _kinds(part, name)
-        if value is None and type(None) not in kinds:
+        part, name = _field_of(name, list(configs))
+        types = _types_of(part, name)
+        if value is None and type(None) not in types:
             continue
-        if not any(_fits(value, kind) for kind in kinds):
-            raise ValueError(f"{part}.{name}: expected {_words(kinds)}, got {value!r}")
+        if not any(_fits(value, kind) for kind in types):
+            raise ValueError(f"{part}.{name}: expected {_in_words(types)}, got {value!r}")
         wanted[part][name] = value
     return {part: replace(config, **wanted[part]) for part, config in configs.items()}
 
 # %% ../nbs/07c_presets.ipynb #07a5e001
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "none"}
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "none"}
 
 
-def _words(kinds):
+def _in_words(types):
     "Types in words."
-    return " or ".join(_KINDS.get(kind, str(kind)) for kind in kinds)
+    return " or ".join(_TYPE_NAMES.get(kind, str(kind)) for kind in types)
 
 
-def read_settings(
-    words,  # such as `learning_rate=0.001` or `mel.n_mels=64`
-) -> dict:  # changes for `train`: name, with its part, -> value
-    "Settings as a shell passes them, read by the type of their field; ValueError naming what was expected."
-    changes = {}
+def read_settings(words: Iterable[str]) -> dict[str, bool | int | float | str | None]:
+    """Settings as a shell passes them, read by the type of their field: changes for `train`, by name with its part.
+
+    Args:
+        words: such as `learning_rate=0.001` or `mel.n_mels=64`.
+
+    Raises:
+        ValueError: naming what was expected, for a word that cannot be meant.
+    """
+    changes: dict[str, bool | int | float | str | None] = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
             raise ValueError(f"{word}: expected field=value, got no =")
-        part, name = _place(name.strip().replace("-", "_"), _PARTS)
-        kinds, key = _kinds(part, name), f"{part}.{name}"
+        part, name = _field_of(name.strip().replace("-", "_"), _PARTS)
+        types, key = _types_of(part, name), f"{part}.{name}"
         if key in changes:
             raise ValueError(f"{key}: expected once, got {changes[key]} and {value}")
-        changes[key] = _read(key, value.strip(), kinds)
+        changes[key] = _read(key, value.strip(), types)
     return changes
 
 
-def _read(key, word, kinds):
+def _read(key, word, types):
     "The value that a word stands for."
     fixed = {bool: {"true": True, "false": False}, type(None): {"none": None}}
-    for kind in kinds:
+    for kind in types:
         if word.lower() in fixed.get(kind, ()):
             return fixed[kind][word.lower()]
-    for kind in kinds:
+    for kind in types:
         if kind not in fixed:
             try:
                 return kind(word)
             except ValueError:
                 pass
-    raise ValueError(f"{key}: expected {_words(kinds)}, got {word!r}")
+    raise ValueError(f"{key}: expected {_in_words(types)}, got {word!r}")
 
 # %% ../nbs/07c_presets.ipynb #07a5e002
-def preset(name, **changes):
-    "The preset of that name, or a `Preset`, with fields of its model or training changed: `preset('demo', latent_dim=64)`."
+def preset(name: str | Preset, **changes: Any) -> Preset:
+    """A preset, with fields of its model or training changed: `preset("demo", latent_dim=64)`.
+
+    Args:
+        name: an entry of `PRESETS`, or a preset.
+        **changes: fields of `VAEConfig` or `TrainConfig`, bare or as `part.field` (vae, train); None asks for no change.
+
+    Raises:
+        ValueError: for a name, a field or a value that there is not.
+    """
     base = name if isinstance(name, Preset) else PRESETS.get(name) if isinstance(name, str) else None
     if base is None:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)} or what preset() returns, got {name!r}")
@@ -128,9 +149,18 @@ def preset(name, **changes):
     return Preset(**configs, name=name if isinstance(name, str) else base.name)
 
 
-def configure(base="demo", spec=None, **changes):
-    """The `Preset` and the `MelSpec` that a name and changes ask for. A change is a field of `VAEConfig`, `TrainConfig` or
-    `MelSpec`, bare or as `part.field` (vae, train, mel); None asks for none."""
+def configure(base: str | Preset = "demo", spec: MelSpec | None = None, **changes: Any) -> tuple[Preset, MelSpec]:
+    """The preset and the spectrogram's settings that a name and changes ask for.
+
+    Args:
+        base: an entry of `PRESETS`, or a preset.
+        spec: what `changes` change; None: the default.
+        **changes: fields of `VAEConfig`, `TrainConfig` or `MelSpec`, bare or as `part.field` (vae, train, mel); None asks for
+            no change.
+
+    Raises:
+        ValueError: for a name, a field or a value that there is not.
+    """
     base = preset(base)
     configs = _changed(dict(vae=base.vae, train=base.train, mel=spec or MelSpec()), changes)
     return replace(base, vae=configs["vae"], train=configs["train"]), configs["mel"]

@@ -10,7 +10,7 @@ __all__ = ['speckle_floor', 'digests', 'held_out', 'pick', 'figure_pairs', 'line
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,10 @@ from .mel import MelSpec
 from .vae import ColouredGaussian, PCABaseline, SeparableTransform
 from .windows import WindowSet
 
-if TYPE_CHECKING:  # drawn with, never needed to judge
+if TYPE_CHECKING:  # named, never needed to judge
     from matplotlib.figure import Figure
+
+    from musevae.runs import Run
 
 # %% ../nbs/10_reconstruction.ipynb #cdd828d4
 from .evaluation import Errors, batches, errors, passes  # noqa: F401
@@ -41,7 +43,8 @@ def speckle_floor(spec: MelSpec, *, seconds: float = 120.0, seed: int = 0) -> np
         seconds: of white noise listened to.
         seed: of that noise.
     """
-    n, edge = max(1, round(seconds / spec.seconds)), -(-spec.n_fft // (2 * spec.hop))
+    n = max(1, round(seconds / spec.seconds))
+    edge = -(-spec.n_fft // (2 * spec.hop))  # frames at either end that reach beyond the window, into silence
     y = torch.randn(n, spec.samples, generator=torch.Generator().manual_seed(seed))
     level = 10 * spec.mel_power(y)[:, 0, :, edge : spec.frames - edge].double().log10()
     return level.transpose(0, 1).flatten(1).std(1).numpy()
@@ -52,7 +55,7 @@ def digests(windows: WindowSet) -> list[bytes]:
     return [hashlib.blake2b(np.ascontiguousarray(x).tobytes(), digest_size=16).digest() for x in windows.x]
 
 # %% ../nbs/10_reconstruction.ipynb #55b78919
-def held_out(run: Any, windows: WindowSet | None = None, *, own: WindowSet | None = None) -> tuple[WindowSet, str]:
+def held_out(run: "Run", windows: WindowSet | None = None, *, own: WindowSet | None = None) -> tuple[WindowSet, str]:
     """The windows that may judge a run, and the name of what they are.
 
     Of the run's own, split "test", or "valid" if there is none. Of others, compared by the exact content of their
@@ -123,7 +126,7 @@ def figure_pairs(
 
     n = min(n, len(x))
     names = names or [f"window {i}" for i in range(n)]
-    rmse = errors(x, x_hat, over="windows", top_db=spec.top_db).rmse_db
+    rmse = torch.as_tensor(errors(x, x_hat, over="windows", top_db=spec.top_db).rmse_db)
     rows = -(-n // 2)
     fig, axes = plt.subplots(
         rows, 4, figsize=(8.4, 1.35 * rows + 0.8), layout="constrained", sharex=True, sharey=True, squeeze=False
@@ -154,9 +157,9 @@ def _mean_square(
     reconstruct: Callable[[torch.Tensor], torch.Tensor], windows: WindowSet, batch_size: int
 ) -> torch.Tensor:
     "Mean square error in dB² of each window under `reconstruct(x) -> x̂`: `(n,)`."
-    parts = [errors(x, torch.as_tensor(reconstruct(x)), over="windows", top_db=windows.spec.top_db).rmse_db
-             for x in batches(windows, batch_size)]
-    return torch.cat(parts).double().square()
+    top_db = windows.spec.top_db
+    parts = [errors(x, reconstruct(x), over="windows", top_db=top_db).rmse_db for x in batches(windows, batch_size)]
+    return torch.cat([torch.as_tensor(part) for part in parts]).double().square()
 
 # %% ../nbs/10_reconstruction.ipynb #cd33da00
 def linear_baselines(
@@ -232,7 +235,9 @@ def plot_calibration(z: torch.Tensor, spec: MelSpec, *, likelihood: str = "gauss
     return fig
 
 # %% ../nbs/10_reconstruction.ipynb #0fd15a30
-_GENERATION = ("interpolate", "sample", "with_noise")
-_REPORT = ("Judged", "evaluate", "evaluation_folder", "judge_run", "one_pass", "png_bytes", "save_evaluation", "wav_bytes")
-_HOMES = dict.fromkeys(_GENERATION, "musevae.generation") | dict.fromkeys(_REPORT, "musevae.report")
-__getattr__ = moved("musevae.reconstruction", _HOMES)
+_HOMES = {
+    "musevae.generation": ("interpolate", "sample", "with_noise"),
+    "musevae.report": ("Judged", "evaluate", "evaluation_folder", "judge_run", "one_pass", "save_evaluation"),
+    "musevae.widgets.media": ("png_bytes", "wav_bytes"),
+}
+__getattr__ = moved("musevae.reconstruction", {name: home for home, names in _HOMES.items() for name in names})

@@ -9,16 +9,21 @@ __all__ = ['FORMAT', 'IDENTITY', 'RECIPE', 'RunError', 'Run', 'read_config', 'lo
 # %% ../nbs/A5_runs.ipynb #a5f0c102
 import json
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
 from .corpus import load_corpus, split_clips
-from .fitting import find_machine, fit_on, steps_done
+from .device import find_machine
+from .fitting import Row, fit_on, steps_done
+from .mel import MelSpec
 from .presets import Preset, configure
 from .store import folder, key_of, write_json, write_text
+from .training import Step
 from .vae import ConvVAE
 from .windows import WindowSet, mel_clips, mel_windows
 
@@ -27,34 +32,54 @@ FORMAT = 2  # of config.json: raise it when its fields change their meaning; 1 d
 
 # %% ../nbs/A5_runs.ipynb #a5f0c106
 class RunError(ValueError):
-    "A folder that is not the run it should be; `fields` names what differs, where it is that."
+    """A folder that is not the run it should be.
 
-    def __init__(self, message, fields=()):
+    Attributes:
+        fields: names of what differs, where it is that.
+    """
+
+    def __init__(self, message: str, fields: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.fields = tuple(fields)
 
 # %% ../nbs/A5_runs.ipynb #a5f0c107
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
-    "A trained model with everything that belongs to it; `load_run` makes one from a folder."
+    """A trained model with everything that belongs to it; `load_run` makes one from a folder.
+
+    Attributes:
+        path: the folder.
+        config: preset, seed, versions, mel; `vae` and `train` as dictionaries.
+        vae: the best by held-out ELBO, in eval mode.
+        corpus: the clips, with their split.
+        metrics: one row an epoch; row 0 before any step.
+    """
 
     path: Path
-    config: dict  # preset, seed, versions, mel; `vae` and `train` as dictionaries
-    vae: ConvVAE  # the best by held-out ELBO, in eval mode
-    corpus: pd.DataFrame  # the clips, with their split
-    metrics: pd.DataFrame  # one row an epoch; row 0 before any step
+    config: dict[str, Any]
+    vae: ConvVAE
+    corpus: pd.DataFrame
+    metrics: pd.DataFrame
 
     def __repr__(self):
         what = f"preset {self.config.get('preset')}, {self.vae.config.latent_dim} units"
         return f"Run({self.path}: {what}, {len(self.corpus)} clips, {len(self.metrics)} evaluations)"
 
     @property
-    def spec(self):
+    def spec(self) -> MelSpec:
         "The `MelSpec` of the model's pictures."
         return self.vae.spec
 
-    def windows(self, split=None, *, progress=False):
-        "The run's windows (of one split), from the cache or made again from the clips."
+    def windows(self, split: str | None = None, *, progress: bool = False) -> WindowSet:
+        """The run's windows, from the cache or made again from the clips.
+
+        Args:
+            split: "train", "valid" or "test"; None: all.
+            progress: show a bar while they are made.
+
+        Raises:
+            ValueError: if the run was trained on a `WindowSet`, whose clips it does not know.
+        """
         if "sha256" not in self.corpus:
             raise ValueError(f"{self.path}/corpus.csv: expected clips with sha256, got the table of a `WindowSet`; "
                              "keep that to ask for its windows")
@@ -66,20 +91,23 @@ class Run:
 _RENAMED = {f"{part}_{name}": f"{part}_{name}_nats" for part in ("train", "valid") for name in ("elbo", "distortion", "rate")}
 
 
-def read_config(
-    path: Path,  # a run's folder
-) -> dict:  # its `config.json`
-    "What a run says about itself; `RunError` if a newer musevae wrote it."
+def read_config(path: Path) -> dict[str, Any]:
+    "What the run in the folder `path` says about itself, its `config.json`; `RunError` if a newer musevae wrote it."
     config = json.loads((path / "config.json").read_text())
     if (there := config.setdefault("format", 1)) > FORMAT:
         raise RunError(f"{path}/config.json: expected format {FORMAT} or less, got {there}: written by a newer musevae")
     return config
 
 # %% ../nbs/A5_runs.ipynb #a5f0c109
-def load_run(
-    path: str | Path,  # folder that `train` wrote
-) -> Run:
-    "The run in the folder `path`; `RunError` if it is not one, or not yet."
+def load_run(path: str | Path) -> Run:
+    """The run in a folder that `train` wrote.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        RunError: if it is no run, or not yet.
+    """
     path = Path(path)
     if not path.is_dir():
         raise RunError(f"{path}: expected a run folder, found {'a file' if path.exists() else 'nothing'}")
@@ -94,10 +122,12 @@ def load_run(
     return Run(path, read_config(path), ConvVAE.from_pretrained(path / "model"), corpus, metrics)
 
 # %% ../nbs/A5_runs.ipynb #a5f0c10d
-def split_key(
-    table: pd.DataFrame,  # one row a window: track, window, split
-) -> str:
-    "Sixteen digits that name how windows are divided: whose they are, in order, and what each is for."
+def split_key(table: pd.DataFrame) -> str:
+    """Sixteen digits that name how windows are divided: whose they are, in order, and what each is for.
+
+    Args:
+        table: one row a window: track, window, split.
+    """
     split = table["split"].astype(object).where(table["split"].notna(), None)
     return key_of("split", table["track"].astype(str).tolist(), table["window"].astype(int).tolist(), split.tolist())
 
@@ -119,46 +149,49 @@ def _flat(values, prefix=""):
             yield prefix + name, value
 
 
-def differences(
-    there: dict,  # configuration of a run
-    asked: dict,  # another
-) -> dict:  # name of a field, dotted -> (value there, value asked for)
-    "The fields in which two configurations differ, by name."
+def differences(there: dict[str, Any], asked: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two configurations differ: dotted name → (value there, value asked for).
+
+    Args:
+        there: configuration of a run.
+        asked: another.
+    """
     old, new = dict(_flat(there)), dict(_flat(asked))
     return {name: (old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)}
 
 # %% ../nbs/A5_runs.ipynb #a5f0c112
-def refuse_differences(
-    out: Path,  # a run's folder
-    there: dict,  # its configuration
-    asked: dict,  # the configuration that is to go on in it
-) -> None:
-    "`RunError` naming each field of a run's identity in which they differ."
+def refuse_differences(out: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Refuse to go on with a run as another: `RunError` names each field of its identity in which they differ.
+
+    Args:
+        out: a run's folder.
+        there: its configuration.
+        asked: the configuration that is to go on in it.
+    """
     differ = differences({k: there.get(k) for k in IDENTITY}, {k: asked.get(k) for k in IDENTITY})
     if differ:
-        said = (f"{name}: expected {old}, got {new}" + (f" ({_HINTS[name]})" if name in _HINTS else "")
-                for name, (old, new) in differ.items())
-        raise RunError(f"{out}: cannot resume: {'; '.join(said)}", differ)
+        lines = (f"{name}: expected {old}, got {new}" + (f" ({_HINTS[name]})" if name in _HINTS else "")
+                 for name, (old, new) in differ.items())
+        raise RunError(f"{out}: cannot resume: {'; '.join(lines)}", tuple(differ))
 
 # %% ../nbs/A5_runs.ipynb #a5f0c114
-def vacant(
-    out: Path,  # folder for a new run
-) -> None:
-    "`RunError` if a run stands there."
+def vacant(out: Path) -> None:
+    "Refuse the folder `out` for a new run if one stands there: `RunError`."
     if (out / "config.json").exists():
         found = read_config(out).get("preset")
         raise RunError(f"{out}: expected no run there, found one of preset {found!r}; resume it, or choose another folder")
 
 
-def prepare(
-    out: Path,  # folder of the run
-    about: dict,  # its configuration, as plain values
-    *,
-    resume: bool = False,  # go on with the run there, if there is one
-    replan: bool = False,  # the epochs in `about` were asked for: a run planned for others is planned anew
-    step: int = 0,  # steps trained so far
-) -> None:
-    "Write the configuration of a new run, or check that the run there is the same; `RunError` if it is not."
+def prepare(out: Path, about: dict[str, Any], *, resume: bool = False, replan: bool = False, step: int = 0) -> None:
+    """Write the configuration of a new run, or check that the run there is the same; `RunError` if it is not.
+
+    Args:
+        out: folder of the run.
+        about: its configuration, as plain values.
+        resume: go on with the run there, if there is one.
+        replan: the epochs in `about` were asked for: a run planned for others is planned anew.
+        step: steps trained so far.
+    """
     about = json.loads(json.dumps(about))
     if not resume:
         vacant(out)
@@ -231,21 +264,37 @@ def _crops(corpus, windows, seed, progress):
 RECIPE = 2  # of the training: raise it when model, objective or loop come to other figures (a test holds recorded ones)
 
 
-def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress=True, device="auto", on_epoch=None,
-          on_step=None, tensorboard=False, **changes):
-    """Train a preset on music into the folder `out`; returns the `Run`.
+def train(
+    data: str | Path | Sequence[str | Path] | pd.DataFrame | WindowSet, out: str | Path, *, preset: str | Preset = "demo",
+    spec: MelSpec | None = None, seed: int = 0, resume: bool = False, progress: bool = True,
+    device: str | torch.device = "auto", on_epoch: Callable[[Row], None] | None = None,
+    on_step: Callable[[Step], None] | None = None, tensorboard: bool = False, **changes: Any,
+) -> Run:
+    """Train a preset on music into a folder; the run that it has become.
 
-    `data` is a folder of music, a table of clips, or a `WindowSet` with its splits; clips without splits are split by clip.
-    `preset` is a name or what `preset()` returns; `changes` are fields of `VAEConfig`, `TrainConfig` or `MelSpec`, such as
-    `latent_dim=64`, `epochs=10` or `n_mels=64` (a name that two of them have takes its part: `**{"train.scale": 0.1}`). `seed`
-    draws split, weights, order and noise. `device` is auto, cpu, cuda or cuda:1; `on_epoch(row)` is called with each row of
-    metrics, `on_step(step)` with each `Step` as it is taken. `out` must hold no run, unless `resume=True`, which goes on where
-    a killed or stopped run left off: with the epochs it had planned, or with `epochs` if that is given, which makes it longer
-    (or shorter, if not so many are trained).
-    `tensorboard=True` also writes the metrics for TensorBoard, into `out/tensorboard`. Raises ValueError for data or
-    settings that cannot be used, `RunError` naming the fields if the run to resume is another, `InUseError` if a training is
-    under way in `out`, `FloatingPointError` where the loss is not finite, and on Ctrl-C `Stopped`, a `KeyboardInterrupt`,
-    once the run is saved.
+    Args:
+        data: a folder of music, files, a table of clips, or a `WindowSet` with its splits; clips without splits are split by
+            clip.
+        out: the folder. It must hold no run, unless with `resume`.
+        preset: its name, or what `preset()` returns.
+        spec: of the pictures; None: that of a `WindowSet`, else the default.
+        seed: of split, weights, order and noise.
+        resume: go on where a killed or stopped run left off: with the epochs it had planned, or with `epochs` if that is
+            given, which makes it longer (or shorter, if not so many are trained).
+        progress: show bars.
+        device: "auto", "cpu", "cuda" or, of several, "cuda:1".
+        on_epoch: called with each row of metrics as it is made.
+        on_step: called with each `Step` as it is taken.
+        tensorboard: write the metrics for TensorBoard too, into `out/tensorboard`.
+        **changes: fields of `VAEConfig`, `TrainConfig` or `MelSpec`, such as `latent_dim=64`, `epochs=10` or `n_mels=64`; a name
+            that two of them have takes its part: `**{"train.scale": 0.1}`.
+
+    Raises:
+        ValueError: for data or settings that cannot be used.
+        RunError: naming the fields, if the run to resume is another.
+        InUseError: if a training is under way in `out`.
+        FloatingPointError: if the loss is not finite.
+        Stopped: a `KeyboardInterrupt`, on Ctrl-C, once the run is saved.
     """
     import musevae
 
@@ -258,7 +307,7 @@ def train(data, out, *, preset="demo", spec=None, seed=0, resume=False, progress
         raise ValueError("TrainConfig.crops: expected a table of clips to cut them from, got a WindowSet")
     windows, corpus = _windows_of(data, spec, seed, progress)
     parts = _parts(windows)
-    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=asdict(chosen.vae), train=asdict(chosen.train),
+    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=chosen.vae.to_dict(), train=asdict(chosen.train),
                  mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
                  split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()},
                  device=machine.device.type, versions=dict(musevae=musevae.__version__, torch=torch.__version__))

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -22,16 +23,22 @@ def home() -> Path:
     return Path(os.environ.get("MUSEVAE_HOME") or Path.home() / ".cache" / "musevae").expanduser()
 
 # %% ../nbs/A0_store.ipynb #ba9c1f00
-def key_of(*parts) -> str:
-    "Sixteen hexadecimal digits that name some values by their content: strings, numbers, None, lists and dicts of these."
+def key_of(*parts: object) -> str:
+    "Sixteen hexadecimal digits that name `parts` by their content: strings, numbers, None, lists and dicts of these."
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 # %% ../nbs/A0_store.ipynb #4c55ddf8
 class StoreError(ValueError):
-    "A file or folder that cannot be written; the message names it and says why. `errno` is the system's number, if any."
+    """A file or folder that cannot be written; the message names it and says why.
 
-    def __init__(self, path, error):
+    Attributes:
+        path: the file or folder, a `Path`.
+        errno: the system's number of the fault, if there is one.
+        because: the exception, or the words, behind it.
+    """
+
+    def __init__(self, path: str | os.PathLike, error: BaseException | str):
         super().__init__(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}")
         self.path, self.errno, self.because = Path(path), getattr(error, "errno", None), error
 
@@ -39,7 +46,7 @@ class StoreError(ValueError):
         return type(self), (self.path, self.because)
 
 # %% ../nbs/A0_store.ipynb #79e0777c
-def _is_about(error: Exception, *paths: Path) -> bool:
+def _is_about(error: BaseException, *paths: Path) -> bool:
     "Whether a fault concerns what is being written here: it names nothing else, or something below these paths."
     named = getattr(error, "filename", None)
     return not isinstance(named, (str, bytes)) or any(Path(os.fsdecode(named)).is_relative_to(p) for p in paths)
@@ -59,15 +66,15 @@ def _plain(name: str) -> str:
 
 # %% ../nbs/A0_store.ipynb #f3fa69df
 @contextmanager
-def writing(
-    path: str | os.PathLike,  # file to write
-    *,
-    also: tuple = (),  # exceptions of a library that mean the disk's faults, such as SafetensorError
-):
+def writing(path: str | os.PathLike, *, also: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
     """A draft to fill, which becomes `path` when the block ends well and vanishes when it does not.
 
     Yields the draft's `Path`: an empty file beside `path`, whose name does not end like `path`'s. A fault of the disk becomes
     a `StoreError` naming `path`.
+
+    Args:
+        path: file to write.
+        also: exceptions of a library that mean the disk's faults, such as SafetensorError.
     """
     path = Path(path)
     draft = None
@@ -105,7 +112,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: str | os.PathLike, value) -> None:
+def write_json(path: str | os.PathLike, value: object) -> None:
     "Write plain `value` as indented JSON to the file `path`, whole or not at all; `StoreError` if it cannot be."
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
@@ -123,7 +130,7 @@ def folder(path: str | os.PathLike) -> Path:
 
 # %% ../nbs/A0_store.ipynb #bf8f7236
 @contextmanager
-def building(path: str | os.PathLike):
+def building(path: str | os.PathLike) -> Iterator[Path]:
     """A draft of a folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
 
     If `path` is there by then, because another process was faster, that one stays. A fault of the disk becomes a
@@ -150,10 +157,15 @@ def building(path: str | os.PathLike):
         raise
 
 # %% ../nbs/A0_store.ipynb #1292e2a1
-def write_all(
-    files,  # pairs of a path and its content, text or bytes: in memory one at a time, if they come so
-) -> list[Path]:  # the paths
-    "Write files that belong together: all of them whole, or none, and what stood there stays; `StoreError` if that cannot be."
+def write_all(files: Iterable[tuple[str | os.PathLike, str | bytes]]) -> list[Path]:
+    """Write files that belong together: all of them whole, or none, and what stood there stays; `StoreError` if that cannot be.
+
+    Args:
+        files: pairs of a path and its content, text or bytes: in memory one at a time, if they come so.
+
+    Returns:
+        the paths.
+    """
     paths = []
     with ExitStack() as together:
         for path, content in files:
@@ -169,7 +181,7 @@ class InUseError(ValueError):
 
 
 @contextmanager
-def locked(path: str | os.PathLike):
+def locked(path: str | os.PathLike) -> Iterator[None]:
     "Keep the folder `path` to this block alone; `InUseError` at once if another block or process has it."
     from filelock import FileLock, Timeout
 

@@ -9,50 +9,72 @@ __all__ = ['TrainConfig', 'learning_rate', 'batch_of', 'noise_of', 'learn', 'ave
 # %% ../nbs/07_training.ipynb #330cdf31
 import copy
 import math
-import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from . import moved
 from .annealing import SCHEDULES, schedule
-from .elbo import ELBO, calibrated_scale, elbo
+from .elbo import ELBO, elbo
 from .vae import ConvVAE
+
+if TYPE_CHECKING:  # it takes a second to import, and one process needs none
+    from accelerate import Accelerator
 
 _all_ = ["train", "load_run"]  # stand in musevae.runs
 __getattr__ = moved(
     __name__,
     dict(train="musevae.runs", load_run="musevae.runs", Run="musevae.runs", RECIPE="musevae.runs", fit="musevae.fitting",
-         evaluate_windows="musevae.evaluation",
-         Stopped="musevae.fitting", find_device="musevae.fitting", Preset="musevae.presets", PRESETS="musevae.presets",
-         preset="musevae.presets", configure="musevae.presets", read_settings="musevae.presets", demo_run="musevae.demo",
-         demo_key="musevae.demo"),
+         Stopped="musevae.fitting", find_device="musevae.device", evaluate_windows="musevae.evaluation",
+         Preset="musevae.presets", PRESETS="musevae.presets", preset="musevae.presets", configure="musevae.presets",
+         read_settings="musevae.presets", demo_run="musevae.demo", demo_key="musevae.demo"),
     silent=_all_,
 )
 
 # %% ../nbs/07_training.ipynb #ebbfcf7b
 @dataclass(frozen=True)
 class TrainConfig:
-    "How a `ConvVAE` is trained. Everything that changes over time is a function of the step."
+    """How a `ConvVAE` is trained. Everything that changes over time is a function of the step.
+
+    Attributes:
+        epochs: times that every window is learnt from.
+        batch_size: windows a step, over all processes.
+        learning_rate: at its peak; a warm-up in a line, then half a cosine down to 1 %.
+        warmup_steps: steps of that warm-up.
+        weight_decay: of AdamW, as a share of the learning rate.
+        clip_norm: largest norm of the gradient of the loss per bin.
+        average: the model kept is a running average of the weights with this memory; 0: the last weights.
+        anneal: β over time: a name in `musevae.annealing.SCHEDULES`.
+        anneal_epochs: length of that schedule.
+        beta: β at its end; 1 is the ELBO.
+        free_bits: nats per unit that cost nothing.
+        scale: a fixed noise scale, in units of x; None: calibrated as training goes.
+        clamp: whether x̂ is clamped to [0, 1] inside the loss, as the paper's code does.
+        crops: whether each training window is cut anew at a random place of its clip, at every step.
+        checkpoint_epochs: epochs from checkpoint to checkpoint.
+        mixed_precision: "no", or "bf16": the networks in bfloat16, on hardware that has it.
+        compile: whether `torch.compile` compiles the model.
+    """
 
     epochs: int = 30
-    batch_size: int = 32  # windows a step, over all processes
-    learning_rate: float = 1.5e-3  # at its peak; a warm-up in a line, then half a cosine down to 1 %
+    batch_size: int = 32
+    learning_rate: float = 1.5e-3
     warmup_steps: int = 30
     weight_decay: float = 1e-3
-    clip_norm: float = 0.5  # largest norm of the gradient of the loss per bin
-    average: float = 0.99  # the model kept is a running average of the weights with this memory; 0: the last weights
-    anneal: str = "constant"  # β over time: a name in musevae.annealing.SCHEDULES
-    anneal_epochs: float = 50.0  # its length
-    beta: float = 1.0  # β at its end; 1 is the ELBO
-    free_bits: float = 0.0  # nats per unit that cost nothing
-    scale: float | None = None  # a fixed noise scale, in units of x; None: calibrated as training goes
-    clamp: bool = False  # clamp x̂ to [0, 1] inside the loss, as the paper's code does
-    crops: bool = False  # cut each training window anew at a random place of its clip, at every step
-    checkpoint_epochs: int = 1  # epochs from checkpoint to checkpoint
-    mixed_precision: str = "no"  # or "bf16": the networks in bfloat16, on hardware that has it
-    compile: bool = False  # torch.compile the model
+    clip_norm: float = 0.5
+    average: float = 0.99
+    anneal: str = "constant"
+    anneal_epochs: float = 50.0
+    beta: float = 1.0
+    free_bits: float = 0.0
+    scale: float | None = None
+    clamp: bool = False
+    crops: bool = False
+    checkpoint_epochs: int = 1
+    mixed_precision: str = "no"
+    compile: bool = False
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "checkpoint_epochs"):
@@ -73,37 +95,64 @@ class TrainConfig:
             raise ValueError(f"TrainConfig.anneal: expected one of {', '.join(SCHEDULES)}, got {self.anneal!r}")
 
 # %% ../nbs/07_training.ipynb #992d5383
-def learning_rate(step, steps, config):
-    "The learning rate at `step` of `steps`: up in a line over `warmup_steps`, down along half a cosine to 1 %."
+def learning_rate(step: int, planned: int, config: TrainConfig) -> float:
+    """The learning rate at a step: up in a line over the warm-up, down along half a cosine to 1 % of its peak.
+
+    Args:
+        step: number of the step, from 0.
+        planned: steps of the whole training.
+        config: peak and warm-up.
+    """
     up = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    return config.learning_rate * up * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+    down = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / planned)))
+    return config.learning_rate * up * down
 
 # %% ../nbs/07_training.ipynb #aafcba7c
-def batch_of(step, n, batch_size, seed):
-    "Row numbers of the batch at `step`: each epoch is a fresh permutation of all n rows, drawn from (seed, epoch)."
+def batch_of(step: int, n: int, batch_size: int, seed: int) -> torch.Tensor:
+    """Row numbers of the batch at a step, `(batch,)`: each epoch is a fresh permutation of all rows, drawn from (seed, epoch).
+
+    Args:
+        step: number of the step, from 0.
+        n: rows there are.
+        batch_size: rows a step; the last batch of an epoch has what is left.
+        seed: of the order.
+    """
     per_epoch = -(-n // batch_size)
-    epoch, place = divmod(step, per_epoch)
+    epoch, number = divmod(step, per_epoch)
+    # a large prime between seeds: no two pairs (seed, epoch) share a generator before a million epochs
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-    return order[place * batch_size : (place + 1) * batch_size]
+    return order[number * batch_size : (number + 1) * batch_size]
 
 # %% ../nbs/07_training.ipynb #6de6d5ac
-def noise_of(step, shape, seed, device="cpu"):
-    "Standard normal noise of the step: a function of (seed, step) and of the kind of device."
+def noise_of(step: int, shape: tuple[int, ...], seed: int, device: str | torch.device = "cpu") -> torch.Tensor:
+    """Standard normal noise of a step: a function of (seed, step) and of the kind of device.
+
+    Args:
+        step: number of the step, from 0; with several processes, a number that no two share.
+        shape: of the noise, `(batch, latent_dim)`.
+        seed: another prime than that of the order, so that noise and order have nothing in common.
+        device: where it is drawn; a GPU draws other numbers than a CPU.
+    """
     return torch.randn(shape, device=device, generator=torch.Generator(device).manual_seed(seed * 7_368_787 + step))
 
 # %% ../nbs/07_training.ipynb #07a5e010
 def learn(
-    vae: ConvVAE,  # learns in place: weights and noise scale
-    batch: torch.Tensor,  # windows `(batch, 1, n_mels, frames)`, float32, on its device
-    eps: torch.Tensor,  # standard normal noise `(batch, latent_dim)`
-    optimizer: torch.optim.Optimizer,  # of its weights
-    config: TrainConfig,
-    *,
-    beta: float = 1.0,
-    model: Callable | None = None,  # what to call instead of `vae`: it, wrapped
-    mean_of_all: Callable = lambda scale: scale,  # over several processes
-) -> ELBO:  # of the batch, before the step
-    "One training step."
+    vae: ConvVAE, batch: torch.Tensor, eps: torch.Tensor, optimizer: torch.optim.Optimizer, config: TrainConfig,
+    *, beta: float = 1.0, model: torch.nn.Module | None = None,
+    mean_of_all: Callable[[torch.Tensor], torch.Tensor] = lambda scale: scale,
+) -> ELBO:
+    """One training step; the bound of its batch before it.
+
+    Args:
+        vae: learns in place: weights and noise scale.
+        batch: windows `(batch, 1, n_mels, frames)`, float32, on the device of `vae`.
+        eps: standard normal noise `(batch, latent_dim)`.
+        optimizer: of the weights of `vae`.
+        config: precision, clamping, free bits, the gradient's largest norm, the noise scale if it is fixed.
+        beta: weight of the rate.
+        model: what is called instead of `vae`: it, as compiler or processes wrap it.
+        mean_of_all: the mean of a noise scale over several processes.
+    """
     model = vae if model is None else model
     model.train()
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=config.mixed_precision == "bf16"):
@@ -111,64 +160,82 @@ def learn(
     if config.clamp:
         x_hat = x_hat.clamp(0, 1)
     posterior = torch.distributions.Normal(mean, std, validate_args=False)
-    bound = elbo(batch, x_hat, posterior, likelihood=vae.likelihood, scale=vae.scale)
+    z = mean + std * eps  # what was decoded: priors and likelihoods may ask for it
+    bound = elbo(batch, x_hat, posterior, likelihood=vae.likelihood, prior=vae.prior, z=z)
     loss = bound.loss(beta, config.free_bits) / batch[0].numel()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(vae.parameters(), config.clip_norm)
     optimizer.step()
     if config.scale is None:
-        optimum = calibrated_scale(batch, x_hat.detach(), likelihood=vae.likelihood, per_band=vae.config.per_band)
-        vae.calibrate(mean_of_all(optimum), momentum=0.05)
+        optimum = vae.likelihood.optimum(batch, x_hat.detach(), z.detach())
+        vae.likelihood.settle(mean_of_all(optimum), momentum=0.05)  # the optimum of the last twenty batches or so
     return ELBO(*(part.detach() for part in bound))
 
 # %% ../nbs/07_training.ipynb #01451164
 @torch.no_grad()
-def average_weights(
-    average: ConvVAE,  # moves in place
-    vae: ConvVAE,
-    memory: float,  # 0 ≤ memory < 1
-) -> None:
-    "Move every weight and the noise scale of `average` towards those of `vae` by 1 − `memory`."
+def average_weights(average: ConvVAE, vae: ConvVAE, memory: float) -> None:
+    """Move every weight and the noise scale of `average` towards those of `vae` by 1 − `memory`.
+
+    Args:
+        average: moves in place.
+        vae: towards which.
+        memory: what stays of it, 0 ≤ memory < 1.
+    """
     for kept, new in zip(average.state_dict().values(), vae.state_dict().values(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(new, 1 - memory)
 
 
 def adam(vae: ConvVAE, config: TrainConfig) -> torch.optim.AdamW:
-    "The optimizer of a training; its learning rate is set anew at every step."
+    "AdamW on the weights of `vae` with the decay of `config`; its learning rate is set anew at every step."
+    # 0.95 instead of 0.999: a second moment over twenty steps has forgotten the start long before a run of some hundred steps ends
     return torch.optim.AdamW(vae.parameters(), 1.0, (0.9, 0.95), weight_decay=config.weight_decay)
 
 
-def beta_schedule(config: TrainConfig, per_epoch: int) -> Callable:
-    "β as a function of the step, with `per_epoch` steps an epoch."
+def beta_schedule(config: TrainConfig, per_epoch: int) -> Callable[[int], float]:
+    "β as a function of the step: the schedule that `config` names, with `per_epoch` steps an epoch."
     ends = dict(beta=config.beta) if config.anneal == "constant" else dict(end=config.beta)
     return schedule(config.anneal, config.anneal_epochs * per_epoch, **ends)
 
 # %% ../nbs/07_training.ipynb #07a5e013
-class Step(typing.NamedTuple):
-    "A training step that was taken."
-    number: int  # steps taken so far, this one included
-    of: int  # steps planned
-    rate: float  # learning rate
+class Step(NamedTuple):
+    """A training step that was taken.
+
+    Attributes:
+        number: steps taken so far, this one included.
+        of: steps planned.
+        rate: learning rate.
+        beta: weight of the rate in the loss.
+        bound: of its batch, before the step; with several processes, of this one's share.
+    """
+
+    number: int
+    of: int
+    rate: float
     beta: float
-    bound: ELBO  # of its batch, before the step; with several processes, of its share
+    bound: ELBO
 
 
 def steps(
-    vae: ConvVAE,  # learns in place
-    x: torch.Tensor,  # windows `(n, 1, n_mels, frames)`
-    config: TrainConfig,
-    *,
-    seed: int = 0,  # of order and noise
-    start: int = 0,  # steps taken before
-    optimizer: torch.optim.Optimizer | None = None,  # default: `adam`, fresh
-    average: ConvVAE | None = None,  # follows the weights of `vae`, with the memory `config.average`
-    crops: Callable | None = None,  # (rows, step) -> windows to learn from instead of `x[rows]`
-    accelerator=None,  # `accelerate.Accelerator`, for several processes
+    vae: ConvVAE, x: torch.Tensor, config: TrainConfig, *, seed: int = 0, start: int = 0,
+    optimizer: torch.optim.Optimizer | None = None, average: ConvVAE | None = None,
+    crops: Callable[[torch.Tensor, int], torch.Tensor] | None = None, accelerator: "Accelerator | None" = None,
 ) -> Iterator[Step]:
-    "Train, giving away each step after it was taken."
-    per_epoch, device = -(-len(x) // config.batch_size), vae.log_scale.device
+    """Train, giving away each step after it was taken.
+
+    Args:
+        vae: learns in place.
+        x: windows `(n, 1, n_mels, frames)`; half precision will do.
+        config: batches, rates, β and the number of epochs.
+        seed: of order and noise.
+        start: steps taken before.
+        optimizer: as the steps before left it; None: `adam`, fresh.
+        average: follows the weights of `vae`, with the memory `config.average`.
+        crops: (rows, step) → windows `(rows, 1, n_mels, frames)` to learn from instead of `x[rows]`.
+        accelerator: of Hugging Face, for several processes.
+    """
+    per_epoch, device = -(-len(x) // config.batch_size), vae.device
     planned, beta_of = config.epochs * per_epoch, beta_schedule(config, per_epoch)
     model, optimizer, shared = _wrapped(vae, optimizer or adam(vae, config), config, accelerator)
     for step in range(start, planned):
@@ -180,7 +247,7 @@ def steps(
             group["lr"] = rate
         bound = learn(vae, batch, eps, optimizer, config, beta=beta, model=model, **shared)
         if average is not None:
-            average_weights(average, vae, min(config.average, (step + 1) / (step + 10)))
+            average_weights(average, vae, min(config.average, (step + 1) / (step + 10)))  # forgets the start quickly
         yield Step(step + 1, planned, rate, beta, bound)
 
 
@@ -203,9 +270,15 @@ def _noise_number(step, accelerator):
     return step * accelerator.num_processes + accelerator.process_index if accelerator else step
 
 # %% ../nbs/07_training.ipynb #5b0e2742
-def step_flops(vae, x):
-    """Floating-point operations of one training step, per window of `x (batch, 1, n_mels, frames)`: two for each
-    multiply-add of a convolution or matrix product, forward and backward. Weights and gradients of `vae` stay as they are."""
+def step_flops(vae: ConvVAE, x: torch.Tensor) -> float:
+    """Floating-point operations of one training step, per window, forward and backward.
+
+    Two are counted for each multiply-add of a convolution or matrix product; sums, exponentials and the optimizer are not.
+
+    Args:
+        vae: its weights and gradients stay as they are.
+        x: windows `(batch, 1, n_mels, frames)`.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     def convolution_backward(grad, given, weight, _b, _s, _p, _d, transposed, _o, _g, wanted, **_):

@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
 
-from musevae import cli, reconstruction
+from musevae import cli, report
 from musevae.cli import main
 from musevae.vocoder import get_inverter
 
@@ -262,16 +263,17 @@ def way(trained, monkeypatch):
 def test_presets_are_those_of_the_library():
     from musevae.presets import PRESETS
 
-    assert set(cli._PRESETS) == set(PRESETS)
+    assert set(get_args(cli._Preset)) == set(PRESETS)
 
 
 def test_splits_are_those_of_the_library():
     from musevae.corpus import CorpusError, split_clips
 
+    *names, last = get_args(cli._Split)
     clips = pd.DataFrame(dict(track=["a"], genre=["blues"], sha256=["0"]))
     with pytest.raises(CorpusError) as refused:
         split_clips(clips, scheme="by ear")
-    assert str(refused.value).endswith(f"expected {', '.join(cli._SPLITS[:-1])} or {cli._SPLITS[-1]}, got 'by ear'")
+    assert str(refused.value).endswith(f"expected {', '.join(names)} or {last}, got 'by ear'")
 
 
 def test_train_says_what_it_does_and_what_comes_next(trained):
@@ -310,7 +312,7 @@ def test_evaluate_judges_held_out_clips(way, capsys):
 
 def test_evaluate_json_is_one_object(way, monkeypatch, capsys):
     music, run = way
-    monkeypatch.setattr(reconstruction, "save_evaluation", lambda *_, **__: [])
+    monkeypatch.setattr(report, "save_evaluation", lambda *_, **__: [])
     assert main(["evaluate", run, music, "--json", "--pairs", 1]) == 0
     result = json.loads(capsys.readouterr().out)
     named = """windows clips latent_dim rmse_db l1_db rmse_db_sampled pca_rmse_db separable_rmse_db elbo_nats

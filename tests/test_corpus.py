@@ -29,7 +29,7 @@ from musevae.corpus import (
     split_clips,
     with_splits_of,
 )
-from musevae.corpus.split import _units
+from musevae.corpus.split import groups_of
 from musevae.corpus.verdict import examine
 
 RATE = 22050  # Hz
@@ -364,8 +364,8 @@ def apart(table, column, parts=("train", "valid", "test")):
 @settings(max_examples=60, deadline=None)
 @given(corpora(), st.sampled_from(["clip", "artist"]), st.integers(0, 5))
 def test_random_splits_keep_together_what_belongs_together(table, scheme, seed):
-    units = _units(table, ARTIST if scheme == "artist" else ("sha256",)).nunique()
-    if units < 3 or (scheme == "artist" and table.artist.isna().all()):
+    groups = groups_of(table, ARTIST if scheme == "artist" else ("sha256",)).nunique()
+    if groups < 3 or (scheme == "artist" and table.artist.isna().all()):
         with pytest.raises(CorpusError, match="expected (at least 3|clips of known) "):
             split_clips(table, scheme=scheme, seed=seed)
         return

@@ -95,7 +95,7 @@ def test_windows_do_not_count_as_units():
     once = genre_distances(z, genre, unit, bootstrap=50, permutations=50)
     again = genre_distances(np.tile(z, (3, 1)), np.tile(genre, 3), np.tile(unit, 3), bootstrap=50, permutations=50)
     pd.testing.assert_frame_equal(once, again)
-    assert (once[["units_a", "units_b"]] == 5).all(axis=None)
+    assert (once[["groups_a", "groups_b"]] == 5).all(axis=None)
 
 
 def test_order_of_rows_and_a_rotation_change_nothing():
@@ -119,7 +119,7 @@ def test_ten_genres_make_45_pairs_in_the_right_orientation():
 
 @pytest.mark.parametrize("units", [["a", "b", "c"], ["a", "a", "b"]])
 def test_a_genre_of_one_unit_is_refused_by_name(units):
-    with pytest.raises(ValueError, match="two units or more, got blues"):
+    with pytest.raises(ValueError, match="two groups or more, got blues"):
         genre_distances(np.eye(3), ["blues", "blues", "rock"], units)
 
 
@@ -137,5 +137,5 @@ def test_holm_is_between_p_and_bonferroni(p):
 
 def test_units_are_artists_where_known():
     table = pd.DataFrame({"track": ["t1", "t2", "t3"], "artist": ["Bach", None, pd.NA]})
-    assert list(geometry.units_of(table)) == ["artist Bach", "t2", "t3"]
-    assert list(geometry.units_of(table[["track"]])) == ["t1", "t2", "t3"]
+    assert list(geometry.groups_of(table)) == ["artist Bach", "t2", "t3"]
+    assert list(geometry.groups_of(table[["track"]])) == ["t1", "t2", "t3"]

@@ -19,9 +19,10 @@ from musevae import cli, reconstruction, report
 from musevae.generation import sample
 from musevae.latent import encode_corpus
 from musevae.mel import MelSpec
-from musevae.report import evaluate, evaluation_folder, judge_run, save_evaluation, wav_bytes
+from musevae.report import evaluate, evaluation_folder, judge_run, save_evaluation
 from musevae.runs import Run
 from musevae.vae import ColouredGaussian, ConvVAE, SeparableTransform, VAEConfig
+from musevae.widgets.media import wav_bytes
 from musevae.windows import WindowSet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,7 +117,7 @@ def said(run, monkeypatch, capsys):
     from musevae import runs
 
     def say(windows, *options):
-        monkeypatch.setattr(cli, "_run_folder", lambda path: path)
+        monkeypatch.setattr(cli, "run_folder", lambda path: path)
         monkeypatch.setattr(runs, "load_run", lambda path: run)
         monkeypatch.setattr(cli, "_windows", lambda *_: windows)
         capsys.readouterr()

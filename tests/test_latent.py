@@ -2,7 +2,6 @@
 
 import importlib
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,8 @@ from torch.distributions import Normal
 
 from musevae import latent
 from musevae.latent import LatentPCA, encode_corpus
+from musevae.mel import MelSpec
+from musevae.windows import WindowSet
 
 # --- principal components ---------------------------------------------------------------------------------------------
 
@@ -57,15 +58,13 @@ def test_pca_of_weighted_codes_is_pca_of_their_product_and_inverts():
 
 def test_unit_effects_against_the_full_jacobian():
     """A decoder whose picture is linear in z before the log map has a Jacobian that can be written down."""
-    from musevae.mel import MelSpec
-
     spec = MelSpec(seconds=0.5, n_mels=16)
     basis = torch.randn(4, *spec.shape, generator=torch.Generator().manual_seed(0))
     basis *= torch.tensor([0.02, 0.01, 0.005, 0.0])[:, None, None]
 
     class Linear(torch.nn.Module):
-        def decode(self, z):
-            return spec.magnitude_of(0.5 + torch.einsum("nd,dft->nft", z, basis).unsqueeze(1))
+        def picture(self, z):
+            return spec.log(spec.magnitude_of(0.5 + torch.einsum("nd,dft->nft", z, basis).unsqueeze(1)), leak=0.1)
 
     vae = Linear()
     vae.spec = spec
@@ -116,12 +115,7 @@ def fake_windows(n=10, bands=8, frames=12, seed=0):
     x = np.random.default_rng(seed).random((n, bands, frames)).astype(np.float16)
     table = pd.DataFrame(dict(track=[f"t{i // 2}" for i in range(n)], window=np.arange(n) % 2, genre="blues"))
     table["split"] = np.where(np.arange(n) < n // 2, "train", "test")
-
-    class Set(SimpleNamespace):
-        def __len__(self):
-            return len(self.x)
-
-    return Set(x=x, table=table, ref_db=np.zeros(n))
+    return WindowSet(x, np.zeros(n, np.float32), table, MelSpec())
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

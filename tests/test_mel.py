@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import librosa
@@ -288,6 +289,7 @@ def test_a_batch_is_divided_among_threads(two_threads):
 
     def watched(some):
         seen.add(threading.get_ident())
+        time.sleep(0.02)  # or one thread may have done its part before the next begins
         return (compiled.mel_power(some, SHORT),)
 
     for _ in range(6):

@@ -59,7 +59,7 @@ def test_linear_filters_are_linear(linear):
     "An affine map sends the middle of two pictures to the middle of their images; a filter with GELUs does not."
     torch.manual_seed(0)
     vae = ConvVAE(VAEConfig(**TINY, linear_filters=linear), SMALL)
-    for part in (vae.analysis, vae.synthesis):
+    for part in (vae.encoder.closed.filter, vae.decoder.path.closed.filter):
         torch.nn.init.normal_(part.head.weight)
         a, b = music(2, 0)[:1], music(2, 1)[1:]
         bend = (part((a + b) / 2) - (part(a) + part(b)) / 2).abs().max() / part(a).abs().max()

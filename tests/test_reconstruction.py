@@ -18,6 +18,7 @@ from musevae.mel import MelSpec, mel_filterbank
 from musevae.reconstruction import errors, held_out
 from musevae.report import evaluate
 from musevae.vae import ConvVAE, VAEConfig
+from musevae.widgets import media
 from musevae.windows import WindowSet
 
 SPEC = MelSpec(seconds=0.5, n_mels=24)
@@ -271,8 +272,8 @@ def test_pick_spreads_over_genres_then_clips():
 
 
 @pytest.mark.parametrize("name, home", [(n, generation) for n in ("interpolate", "sample", "with_noise")] + [
-    (n, report) for n in ("Judged", "evaluate", "evaluation_folder", "judge_run", "one_pass", "png_bytes", "save_evaluation",
-                          "wav_bytes")])
+    (n, report) for n in ("Judged", "evaluate", "evaluation_folder", "judge_run", "one_pass", "save_evaluation")] + [
+    (n, media) for n in ("png_bytes", "wav_bytes")])
 def test_what_moved_to_a_room_above_is_found_by_its_old_address(name, home):
     with pytest.warns(DeprecationWarning, match=f"from {home.__name__} import {name}"):
         assert getattr(reconstruction, name) is getattr(home, name)

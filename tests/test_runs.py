@@ -24,7 +24,8 @@ from musevae import demo, runs, synth
 from musevae.cli import main
 from musevae.corpus import load_corpus, split_clips
 from musevae.demo import demo_key
-from musevae.fitting import Stopped, find_device, fit, steps_done
+from musevae.device import find_device
+from musevae.fitting import Stopped, fit, steps_done
 from musevae.mel import MelSpec
 from musevae.presets import PRESETS, Preset, configure, preset, read_settings
 from musevae.runs import FORMAT, RunError, differences, load_run, split_key, train

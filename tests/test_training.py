@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import MAKE, SMALL, TINY, at, ctrl_c, made_windows, power_cut, same, state
 
-from musevae import fitting
+from musevae import device
 from musevae.corpus import load_corpus
 from musevae.elbo import elbo
 from musevae.evaluation import judge
@@ -235,7 +235,7 @@ def test_a_resumed_run_goes_on_in_its_log(before, checkpoint_epochs, windows, tm
 
 
 def test_tensorboard_says_what_to_install(windows, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "find_spec", lambda name: None)
+    monkeypatch.setattr(device, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'tensorboard: expected the package.*pip install "musevae\[tensorboard\]"'):
         train(windows, tmp_path / "run", tensorboard=True, **TINY)
     assert not (tmp_path / "run").exists()
@@ -245,7 +245,7 @@ def test_tensorboard_says_what_to_install(windows, tmp_path, monkeypatch):
 def test_imitated_bfloat16_is_refused(windows, tmp_path, monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("a question to CPUs")
-    monkeypatch.setattr(fitting, "_bfloat16_cost", lambda: 31.0)
+    monkeypatch.setattr(device, "_bfloat16_cost", lambda: 31.0)
     with pytest.raises(ValueError, match="TrainConfig.mixed_precision: expected no on this CPU, got bf16.*31 times as slow"):
         train(windows, tmp_path / "run", mixed_precision="bf16", **TINY)
     assert not (tmp_path / "run").exists()
@@ -256,14 +256,14 @@ def test_imitated_bfloat16_is_refused(windows, tmp_path, monkeypatch):
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN can be held back on x86 only")
 def test_imitated_bfloat16_is_noticed():
     "On a processor that is told to know no AVX-512."
-    code = "from musevae.fitting import _bfloat16_cost; print(_bfloat16_cost())"
+    code = "from musevae.device import _bfloat16_cost; print(_bfloat16_cost())"
     env = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     assert float(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout) > 2
 
 
 def test_bfloat16_trains_beside_float32_in_one_process(windows, tmp_path, monkeypatch):
     "The weights stay in float32; the result is close to that in full precision."
-    monkeypatch.setattr(fitting, "_bfloat16_cost", lambda: 1.0)  # imitated or not
+    monkeypatch.setattr(device, "_bfloat16_cost", lambda: 1.0)  # imitated or not
     plain = train(windows, tmp_path / "plain", **TINY)
     mixed = train(windows, tmp_path / "mixed", mixed_precision="bf16", **TINY)
     assert all(t.dtype != torch.bfloat16 for t in state(mixed).values()) and not same(state(plain), state(mixed))
@@ -389,10 +389,11 @@ def test_operations_are_counted_as_by_hand():
     before = {name: weight.clone() for name, weight in vae.state_dict().items()}
     got = step_flops(vae, x) - step_flops(ConvVAE(replace(config, filter_blocks=0), spec), x)  # the linear path aside
     wanted = 0
-    for part in (vae.analysis, vae.synthesis):
+    analysis = vae.encoder.closed.filter
+    for part in (analysis, vae.decoder.path.closed.filter):
         for layer in part.modules():
             if isinstance(layer, torch.nn.Conv1d):
-                passes = 2 if layer is vae.analysis.stem else 3  # forward, to the weights and, but for x, to the input
+                passes = 2 if layer is analysis.stem else 3  # forward, to the weights and, but for x, to the input
                 wanted += 2 * passes * spec.frames * layer.weight.numel()
     assert got == pytest.approx(wanted + 2 * linear_products_towards_the_analysis(spec))
     assert all(torch.equal(before[name], weight) for name, weight in vae.state_dict().items())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from musevae import vocoder
 from musevae.mel import MelError, MelSpec
+from musevae.vae import ConvVAE, VAEConfig
 from musevae.vocoder import INVERTERS, GriffinLim, Inverter, PhaseInverter, get_inverter
 from musevae.vocoder.phase import griffin_lim, istft, loudest_tree, pghi, phase_steps, stft
 
@@ -278,3 +279,15 @@ def test_magnitudes_are_refused_and_no_picture_is():
         for level in (0.5, 1, 8):  # a decoder is not always as loud as its window
             with pytest.raises(MelError, match="x: expected log-mel pictures.*got magnitudes|got values from"):
                 inverter(level * SPEC.magnitude_of(x.clamp_min(1e-6)), ref_db)
+
+
+def test_a_models_picture_is_taken_and_its_decode_is_not():
+    x, ref_db = SPEC.forward(torch.stack([notes(i) for i in range(12)]))
+    vae = ConvVAE(VAEConfig(latent_dim=6, filter_blocks=0), SPEC).initialise(x).eval()
+    inverter = get_inverter("griffinlim", SPEC, nnls_iterations=1, iterations=0)
+    with torch.no_grad():
+        z = vae.encode(x).mean
+        for some in (slice(0, 1), slice(5, 12)):
+            assert inverter(vae.picture(z[some]), ref_db[some]).isfinite().all()
+            with pytest.raises(MelError, match="got magnitudes"):
+                inverter(vae.decode(z[some]), ref_db[some])

@@ -323,3 +323,12 @@ def test_old_addresses_work_and_tell_the_new_ones():
     for name in ("WindowSet", "ClipSet", "corpus_key", "mel_windows", "mel_clips"):
         with pytest.warns(DeprecationWarning, match=f"from musevae.windows import {name}"):
             assert getattr(mel, name) is getattr(built, name)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 64])
+def test_batches_are_the_pictures_in_order(size):
+    x = np.random.default_rng(0).random((7, 4, 5)).astype(np.float16)
+    windows = WindowSet(x, np.zeros(7, np.float32), pd.DataFrame(dict(track=list("aabbccd"))), MelSpec())
+    parts = list(windows.batches(size))
+    assert [len(p) for p in parts] == [min(size, 7 - i) for i in range(0, 7, size)]
+    assert torch.equal(torch.cat(parts), windows.tensor()) and parts[0].dtype == torch.float32

@@ -7,7 +7,6 @@ __all__ = ['main', 'synth', 'scan', 'gtzan', 'mel', 'train', 'evaluate', 'map_',
 
 # %% ../../nbs/A2_cli.ipynb #e2b05caa
 import inspect
-import json
 import math
 import os
 import shlex
@@ -15,13 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import tyro
 from tyro.conf import UseAppendAction
 
 from .screen import NUMBERS, NoNumber, Output, UsageError, answer, at_least, epoch_lines, line_of, note, option_of
 from .screen import plain_warnings, print_json, progress
+from ..runfolder import about, run_folder
 from ..store import folder, write_all, write_text
 
 # %% ../../nbs/A2_cli.ipynb #070227ae
@@ -32,18 +32,6 @@ No music at hand? musevae synth MUSIC composes and renders some.
 
 DATA is music: a folder, a list of paths (.txt, .m3u) or a table with a column path (.csv). RUN is the folder that a
 training wrote."""
-
-# %% ../../nbs/A2_cli.ipynb #01249bd9
-def _run_folder(run: str | Path) -> Path:
-    "Path of a run folder, or a ValueError that says what is there instead."
-    run = Path(run)
-    if not run.exists():
-        raise ValueError(f"{run}: expected the folder of a run (musevae train DATA --out {run}), got nothing there")
-    if not run.is_dir():
-        raise ValueError(f"{run}: expected the folder of a run, got a file")
-    if not (run / "config.json").is_file():
-        raise ValueError(f"{run}: expected the folder of a run, got a folder without config.json")
-    return run
 
 # %% ../../nbs/A2_cli.ipynb #82296a21
 COMMANDS: dict[str, Callable[..., int | None]] = {}
@@ -184,8 +172,9 @@ def _split(corpus, scheme, data, hint):
     return corpus
 
 # %% ../../nbs/A2_cli.ipynb #38f38b1d
-_PRESETS = ("demo", "gtzan", "paper", "code", "linear")
-_SPLITS = ("clip", "artist", "fault-filtered", "artist-folds")
+# copies of what the library has, for help must not wait for torch; tests hold them equal
+_Preset: TypeAlias = Literal["demo", "gtzan", "paper", "code", "linear"]
+_Split: TypeAlias = Literal["clip", "artist", "fault-filtered", "artist-folds"]
 
 # %% ../../nbs/A2_cli.ipynb #098cdc56
 def _settings(preset, words, **options):
@@ -221,12 +210,12 @@ def train(
     /,
     *,
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; made if absent")],
-    preset: Annotated[Literal[_PRESETS], arg(help="demo takes minutes, gtzan is our best")] = "demo",
+    preset: Annotated[_Preset, arg(help="demo takes minutes, gtzan is our best")] = "demo",
     latent_dim: Annotated[int | None, arg(metavar="INT", help="latent units (default: the preset's)")] = None,
     epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's, or what the run to "
                       "resume had planned); with --resume, a longer plan")] = None,
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
-    split: Annotated[Literal[_SPLITS], arg(help="what stays together, or a published split; a run keeps it")] = "clip",
+    split: Annotated[_Split, arg(help="what stays together, or a published split; a run keeps it")] = "clip",
     layout: _Layout = "auto",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
     device: Annotated[str, arg(metavar="NAME", help="auto, cpu, cuda, or one of several: cuda:1")] = "auto",
@@ -237,7 +226,8 @@ def train(
     "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits, figures."
     at_least("--latent-dim", latent_dim)
     at_least("--epochs", epochs)
-    from musevae import fitting, runs
+    from musevae import device as devices
+    from musevae import runs
     from musevae.corpus import check_outside, load_corpus
     from musevae.windows import mel_windows
 
@@ -245,7 +235,7 @@ def train(
     if not resume:
         runs.vacant(out)
     changes, spec = _settings(preset, set_, **{"vae.latent_dim": latent_dim, "train.epochs": epochs})
-    place = fitting.find_device(device)
+    place = devices.find_device(device)
     corpus = _split(load_corpus(data, layout=layout, progress=progress()), split, data, hint=not resume)
     windows = mel_windows(corpus, spec, progress=progress())
     for name, words in _plan(corpus, split, windows, preset, changes, place):
@@ -312,19 +302,19 @@ def evaluate(
 ) -> None:
     "Errors in dB beside two baselines, the ELBO in nats, the genre probe: on music the run was not fitted to."
     at_least("--pairs", pairs, 0)
-    path = _run_folder(run)
+    path = run_folder(run)
     from musevae import report
     from musevae.runs import load_run
 
-    run = load_run(path)
-    windows = _windows(run, data)
-    judged = report.judge_run(run, windows)
-    result = report.evaluate(run, judged, source=data)
+    trained = load_run(path)
+    windows = _windows(trained, data)
+    judged = report.judge_run(trained, windows)
+    result = report.evaluate(trained, judged, source=data)
     print_json(result) if json else _report(result, len(windows) - result["windows"])
     sys.stdout.flush()  # before anything is written: a disk that cannot be written to shall not cost the figures
     if json and out is None:
         return
-    written = report.save_evaluation(run, result, windows=judged, out=out, pairs=pairs)
+    written = report.save_evaluation(trained, result, windows=judged, out=out, pairs=pairs)
     if not json:
         print(f"written  {len(written)} files in {written[-1].parent}: evaluation.json and .csv, figures, audio")
 
@@ -342,17 +332,17 @@ def map_(
     "One HTML file with the latent map: every point a sound, every empty place what the decoder makes of it."
     at_least("--clips", clips)
     at_least("--places", places, 0)
-    path = _run_folder(run)
+    path = run_folder(run)
     if out.is_dir():
         raise ValueError(f"{out}: expected a file to write, got a folder")
     from musevae.map import map_html
     from musevae.runs import load_run
 
-    run = load_run(path)
-    windows = _windows(run, data)
+    trained = load_run(path)
+    windows = _windows(trained, data)
     shown = min(windows.table["track"].nunique(), clips or len(windows))
-    rows = round(math.sqrt(places / 1.4)) or 1
-    map_html(run, windows, out, n_clips=clips, decoded=(rows, -(-places // rows)) if places else None)
+    rows = round(math.sqrt(places / 1.4)) or 1  # the map is 1.4 times as wide as high
+    map_html(trained, windows, out, n_clips=clips, decoded=(rows, -(-places // rows)) if places else None)
     print(f"{out}: {shown} clips, {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 # %% ../../nbs/A2_cli.ipynb #98c83931
@@ -367,27 +357,6 @@ def _listen(file, spec, most):
     except MelError as fault:
         raise MelError(f"{file}: {fault}") from None
 
-# %% ../../nbs/A2_cli.ipynb #2d768302
-def _reconstruct(run, inverter, file, y, target):
-    "Picture, original and reconstruction of the windows `y` of one file; returns its row of the table."
-    import torch
-
-    from musevae.reconstruction import errors, figure_pairs, png_bytes, wav_bytes
-
-    spec = run.spec
-    x, ref_db = spec.forward(y)
-    with torch.inference_mode():
-        x_hat = run.vae.reconstruct(x.to(next(run.vae.parameters()).device)).cpu()
-    rmse_db, l1_db = errors(x, x_hat, top_db=spec.top_db)
-    names = [f"{file.stem}, from {i * spec.seconds:g} s" for i in range(len(x))]
-    sound = inverter(x_hat.clamp(0, 1), ref_db)
-    write_all([
-        (f"{target}.png", png_bytes(figure_pairs(x, x_hat, spec=spec, names=names, n=len(x)))),
-        (f"{target}.original.wav", wav_bytes(y, spec.sample_rate)),
-        (f"{target}.reconstruction.wav", wav_bytes(sound, spec.sample_rate)),
-    ])
-    return dict(file=str(file), windows=len(y), rmse_db=float(rmse_db), l1_db=float(l1_db))
-
 # %% ../../nbs/A2_cli.ipynb #558863e3
 @command
 def reconstruct(
@@ -400,28 +369,30 @@ def reconstruct(
 ) -> None:
     "Files beside what the model makes of them: a picture, two sounds and the error in dB for each."
     at_least("--windows", windows)
-    path = _run_folder(run)
+    path = run_folder(run)
     if not files:
         raise UsageError("FILE: expected one or more audio files, got none")
     import pandas as pd
     from tqdm import tqdm
 
+    from musevae.report import save_reconstruction
     from musevae.runs import load_run
     from musevae.vocoder import get_inverter
 
-    run, out, rows, stems = load_run(path), folder(out), [], {}
-    inverter = get_inverter(spec=run.spec)
+    trained, out, rows, stems = load_run(path), folder(out), [], {}
+    inverter = get_inverter(spec=trained.spec)
     for file in tqdm(files, unit="file", disable=not progress()):
         stems[file.stem] = stems.get(file.stem, 0) + 1
         stem = file.stem if stems[file.stem] == 1 else f"{file.stem}.{stems[file.stem]}"
         try:
-            y = _listen(file, run.spec, windows)
+            y = _listen(file, trained.spec, windows)
         except (ValueError, OSError) as fault:
             note(f"left out: {line_of(fault)}")
             continue
-        rows.append(_reconstruct(run, inverter, file, y, out / stem))
+        rmse_db, l1_db = save_reconstruction(trained, y, out / stem, title=file.stem, inverter=inverter)
+        rows.append(dict(file=str(file), windows=len(y), rmse_db=float(rmse_db), l1_db=float(l1_db)))
     if not rows:
-        raise ValueError(f"FILE: expected audio of at least {run.spec.seconds:g} s, got none among {len(files)} files")
+        raise ValueError(f"FILE: expected audio of at least {trained.spec.seconds:g} s, got none among {len(files)} files")
     table = pd.DataFrame(rows)
     write_text(out / "reconstructions.csv", table.to_csv(index=False))
     print(table.to_string(index=False, float_format="%.2f"))
@@ -439,48 +410,23 @@ def sample(
 ) -> None:
     "What the model makes of nothing: draws from the prior, as pictures and sound."
     at_least("--n", n)
-    path = _run_folder(run)
+    path = run_folder(run)
     import torch
     from tqdm import tqdm
 
-    from musevae.reconstruction import sample as draw
-    from musevae.reconstruction import wav_bytes
+    from musevae.generation import sample as draw
     from musevae.runs import load_run
     from musevae.vocoder import get_inverter
-    from musevae.widgets import spectrogram_png
+    from musevae.widgets.media import spectrogram_png, wav_bytes
 
-    run, out = load_run(path), folder(out)
-    inverter, generator = get_inverter(spec=run.spec), torch.Generator().manual_seed(seed)
+    trained, out = load_run(path), folder(out)
+    inverter, generator = get_inverter(spec=trained.spec), torch.Generator().manual_seed(seed)
     for first in tqdm(range(0, n, 16), unit_scale=16, unit="sample", disable=not progress()):
-        x = draw(run.vae, min(16, n - first), generator).clamp(0, 1)  # a few at a time: any number fits into memory
+        x = draw(trained.vae, min(16, n - first), generator).clamp(0, 1)  # a few at a time: any number fits into memory
         for i, (picture, y) in enumerate(zip(x, inverter(x, x.new_zeros(len(x))), strict=True), first):
-            sound = wav_bytes(0.5 * y / y.abs().max().clamp_min(1e-6), run.spec.sample_rate)
+            sound = wav_bytes(0.5 * y / y.abs().max().clamp_min(1e-6), trained.spec.sample_rate)
             write_all([(out / f"sample.{i:03d}.png", spectrogram_png(picture)), (out / f"sample.{i:03d}.wav", sound)])
     print(f"{n} samples in {out} (seed {seed}): pictures, and sounds brought to half of full scale")
-
-# %% ../../nbs/A2_cli.ipynb #c0399073
-def _about(path):
-    "What a run folder says about itself, as one dictionary."
-    import csv
-
-    from safetensors import safe_open
-
-    about = json.loads((path / "config.json").read_text())
-    about["epochs"], about["best"] = 0, None
-    if (path / "metrics.json").is_file():
-        metrics = json.loads((path / "metrics.json").read_text())
-        about["epochs"], about["best"] = len(metrics["epochs"]) - 1, metrics["best"]
-    if (path / "evaluation.json").is_file():
-        about["evaluation"] = json.loads((path / "evaluation.json").read_text(encoding="utf-8"))
-    if (path / "corpus.csv").is_file():
-        with (path / "corpus.csv").open(newline="") as file:
-            splits = [row["split"] for row in csv.DictReader(file)]
-        about["clips"] = {s: splits.count(s) for s in ("train", "valid", "test", "excluded") if s in splits}
-    for part in sorted((path / "model").glob("*.safetensors")):
-        with safe_open(part, "numpy") as weights:
-            about["numbers"] = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())
-    about["megabytes"] = round(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1e6, 1)
-    return about
 
 # %% ../../nbs/A2_cli.ipynb #df65c397
 @command
@@ -491,23 +437,23 @@ def info(
     json: Annotated[bool, arg(help="print one JSON object and nothing else")] = False,
 ) -> None:
     "What a run is: configuration, mel fingerprint, epochs, best ELBO, size."
-    about = _about(_run_folder(run))
+    found = about(run_folder(run))
     if json:
-        print_json({"run": str(run), **about})
+        print_json({"run": str(run), **found})
         return
-    best, judged = about.pop("best") or {}, about.get("evaluation")
+    best, judged = found.pop("best") or {}, found.get("evaluation")
     lines = {
         "run": run,
-        "preset": f"{about.get('preset')}, seed {about.get('seed')}",
-        "latent": f"{about.get('vae', {}).get('latent_dim')} units",
-        "mel": f"fingerprint {about.get('mel_fingerprint')}",
-        "clips": ", ".join(f"{n} {split}" for split, n in about.get("clips", {}).items()),
-        "epochs": f"{about['epochs']} of {about.get('train', {}).get('epochs')}",
+        "preset": f"{found.get('preset')}, seed {found.get('seed')}",
+        "latent": f"{found.get('vae', {}).get('latent_dim')} units",
+        "mel": f"fingerprint {found.get('mel_fingerprint')}",
+        "clips": ", ".join(f"{n} {split}" for split, n in found.get("clips", {}).items()),
+        "epochs": f"{found['epochs']} of {found.get('train', {}).get('epochs')}",
         "best": f"epoch {best['epoch']:.0f}: ELBO {best.get('valid_elbo_nats', best.get('valid_elbo')):,.0f} nats per window, "
                 f"RMSE {best['valid_rmse_db']:.2f} dB on validation clips" if best else "nothing saved yet",
         "judged": f"{judged['windows']} held-out windows: ELBO {judged['elbo_nats']:,.0f} nats per window, one Gaussian "
                   f"without a latent {judged['coloured_nats']:,.0f}" if judged and "coloured_nats" in judged else "not yet",
-        "size": f"{about.get('numbers', 0):,} numbers in the model, {about['megabytes']} MB in the folder",
+        "size": f"{found.get('numbers', 0):,} numbers in the model, {found['megabytes']} MB in the folder",
     }
     for name, words in lines.items():
         print(f"{name:<8} {words}")

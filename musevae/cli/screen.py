@@ -84,7 +84,8 @@ def _number(kind: type, wanted: str) -> PrimitiveConstructorSpec:
 def option_of(word: str, argv: Sequence[str]) -> str:
     "The option that `word` was given for on the command line `argv`."
     given = [(a if a.startswith("--") else "", b) for a, b in zip(argv, argv[1:], strict=False)]
-    given += [tuple(both.split("=", 1)) for both in argv if both.startswith("--") and "=" in both]
+    parts = (each.partition("=") for each in argv if each.startswith("--"))
+    given += [(option, value) for option, equals, value in parts if equals]
     return next((option for option, value in given if option and value == word), "number")
 
 # %% ../../nbs/A2a_screen.ipynb #ccfd332e

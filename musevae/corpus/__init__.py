@@ -11,10 +11,12 @@ __all__ = ['COLUMNS', 'Scan', 'scan', 'load_corpus', 'check_outside', 'check_vac
 import os
 import unicodedata
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -47,15 +49,25 @@ def _short(path: str, root: str) -> str:
 # %% ../../nbs/01_corpus.ipynb #b745b0f2
 @dataclass(frozen=True)
 class Scan:
-    "What `scan` found: usable `clips`, `faults` (one row a finding), entries `found`, `others` (not audio), `notes`."
+    """What `scan` found.
+
+    Attributes:
+        data: what was scanned, in words.
+        clips: one row a usable clip, with `COLUMNS` and more.
+        faults: one row a finding: path, track, genre, fault, detail, excluded.
+        found: number of entries, good and bad.
+        others: number of files that promise no audio.
+        layout: what the levels of folders mean.
+        notes: lines about the whole: hidden folders, where genres and artists come from.
+    """
 
     data: str
     clips: pd.DataFrame
     faults: pd.DataFrame
     found: int
     others: int = 0
-    layout: str = "genre"  # what the levels of folders mean
-    notes: tuple = ()  # lines about the whole: hidden folders, where genres and artists come from
+    layout: str = "genre"
+    notes: tuple[str, ...] = ()
 
     @property
     def lost(self) -> int:
@@ -114,8 +126,8 @@ def _rename(rows: list[dict]) -> None:
             r["track"] = next(n for n in names if n not in taken)
             taken.add(r["track"])
         if len(clips) > 1:
-            names = ", ".join(r["track"] for r in clips[:3]) + ", …" * (len(clips) > 3)
-            clips[0]["findings"].append(("same stem", f"{len(clips)} files are called {stem}; they become {names}"))
+            become = ", ".join(r["track"] for r in clips[:3]) + ", …" * (len(clips) > 3)
+            clips[0]["findings"].append(("same stem", f"{len(clips)} files are called {stem}; they become {become}"))
 
 # %% ../../nbs/01_corpus.ipynb #423983ea
 def _look(entry: dict, min_seconds: float, known) -> dict:
@@ -143,15 +155,22 @@ def _remarks(clips: pd.DataFrame, found: Found) -> list[str]:
 
 
 def scan(
-    data,  # folder; list of paths, or a file of them (.txt, .m3u); table with a column `path`, or its file (.csv)
-    *,
-    layout: str = "auto",  # what the folder levels mean: "genre", "artist", "genre/artist", "artist/album", or "flat"
-    progress: bool = True,  # show a progress bar
-    workers: int | None = None,  # threads; default: one per core, at most 8
-    min_seconds: float = 5.0,  # shorter clips are left out
-    trust_names: bool = False,  # take GTZAN's artists by file name even where the samples differ (lossy copies)
-) -> Scan:  # `found` = clips + entries left out
-    "Read every audio file of `data`, block by block, and report what it is: a clip, or a fault that says why not."
+    data: str | os.PathLike | Iterable | pd.DataFrame, *, layout: str = "auto", progress: bool = True,
+    workers: int | None = None, min_seconds: float = 5.0, trust_names: bool = False,
+) -> Scan:
+    """Every audio file of `data`, read block by block, and what each is: a clip, or a fault that says why not.
+
+    Args:
+        data: folder; list of paths, or a file of them (.txt, .m3u); table with a column `path`, or its file (.csv).
+        layout: what the folder levels mean: "genre", "artist", "genre/artist", "artist/album", "flat"; "auto": a guess.
+        progress: show a bar.
+        workers: threads; None: one a core, at most 8.
+        min_seconds: shorter clips are left out.
+        trust_names: take GTZAN's artists by file name even where the samples differ (lossy copies).
+
+    Raises:
+        CorpusError: if there is no such folder or list, or a table lacks its column.
+    """
     name, found, listed = sources_of(data, layout)
     known = gtzan_tracks().index
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
@@ -183,13 +202,20 @@ def scan(
 
 # %% ../../nbs/01_corpus.ipynb #3549c4a3
 def load_corpus(
-    data,  # folder, list or table, as for `scan`
-    *,
-    on_fault: str = "warn",  # "warn", "raise" (if any file is left out) or "ignore"
-    progress: bool = False,  # show a progress bar
-    **options,  # passed on to `scan`: layout, workers, min_seconds, trust_names
-) -> pd.DataFrame:  # one row a clip, with at least `COLUMNS`
-    "The corpus `data`: what `scan` keeps, with one warning a fault; CorpusError if nothing is usable."
+    data: str | os.PathLike | Iterable | pd.DataFrame, *, on_fault: str = "warn", progress: bool = False,
+    **options: Any,
+) -> pd.DataFrame:
+    """The clips that `scan` keeps of `data`, one row each with at least `COLUMNS`; a warning tells each fault.
+
+    Args:
+        data: folder, list or table, as for `scan`.
+        on_fault: "warn", "raise" (if any file is left out) or "ignore".
+        progress: show a bar.
+        **options: passed on to `scan`: layout, workers, min_seconds, trust_names.
+
+    Raises:
+        CorpusError: if nothing is usable, or anything is left out and `on_fault` is "raise".
+    """
     if on_fault not in ("warn", "raise", "ignore"):
         raise CorpusError(f"on_fault: expected 'warn', 'raise' or 'ignore', got {on_fault!r}")
     result = scan(data, progress=progress, **options)
@@ -213,11 +239,13 @@ def load_corpus(
     return result.clips
 
 # %% ../../nbs/01_corpus.ipynb #f07a9d52
-def check_outside(
-    out: str | os.PathLike,  # folder to write to
-    data,  # folder of music; lists and tables are no place to write into
-) -> None:
-    "CorpusError if `out` is the folder `data` or stands in it."
+def check_outside(out: str | os.PathLike, data: str | os.PathLike | Iterable | pd.DataFrame) -> None:
+    """Nothing, or CorpusError if the folder to write to is the music's, or stands in it.
+
+    Args:
+        out: folder to write to.
+        data: folder of music; lists and tables are no place to write into.
+    """
     if isinstance(data, (str, os.PathLike)) and Path(data).expanduser().is_dir():
         target, music = (Path(p).expanduser().resolve() for p in (out, data))
         if music in (target, *target.parents):
@@ -226,7 +254,7 @@ def check_outside(
 
 
 def check_vacant(out: str | os.PathLike) -> None:
-    "CorpusError if the folder `out` holds audio and is no made corpus: that is somebody's music."
+    "Nothing, or CorpusError if the folder `out` holds audio and is no made corpus: that is somebody's music."
     out = Path(out).expanduser()
     if out.is_dir() and not (out / "made.json").exists() and (there := find_files(out).entries):
         first = _short(printable(there[0]["path"]), str(out))

@@ -15,7 +15,7 @@ import platform
 import re
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 
@@ -40,7 +40,7 @@ _hushing, _hushed_by = threading.Lock(), []  # one entry a decoder at work: what
 
 
 @contextmanager
-def hushed():
+def hushed() -> Iterator[None]:
     "Decoders print nothing inside this block, in any number of threads; what Python prints is still seen."
     if (found := _c_stderr()) is None:
         yield
@@ -88,7 +88,8 @@ class Sound(sf.SoundFile):
             except sf.LibsndfileError:
                 raise error from None
 
-    def seekable(self):
+    def seekable(self) -> bool:
+        "No, so that soundfile does not seek while it reads."
         return False
 
 # %% ../../nbs/A3a_audio.ipynb #3a5d78c1
@@ -107,8 +108,16 @@ def _refusal(path, error: sf.LibsndfileError) -> str:
 
 
 @contextmanager
-def open_audio(path, opener=open):
-    "A `Sound` to read once, closed afterwards; or an `AudioError` saying in one line why not."
+def open_audio(path: str | os.PathLike, opener: Callable = open) -> Iterator[Sound]:
+    """A `Sound` to read once, closed afterwards; while it is open, decoders print nothing.
+
+    Args:
+        path: a file that libsndfile reads.
+        opener: called with the path and "rb", gives the open file.
+
+    Raises:
+        AudioError: says in one line why not; its `kind` tells a fault of the file from one of the disk.
+    """
     with ExitStack() as stack:
         try:
             status = os.stat(path)
@@ -138,8 +147,17 @@ def _check_disk(path, source: _Source) -> None:
         raise AudioError(path, f"cannot be read: {source.error.strerror}") from source.error
 
 # %% ../../nbs/A3a_audio.ipynb #395f5ae0
-def blocks_of(sound: Sound, frames: int | None = None, size: int = 1 << 18):
-    "Yield float32 blocks (frames, channels) up to `frames` or the end of the file; AudioError where decoding breaks."
+def blocks_of(sound: Sound, frames: int | None = None, size: int = 1 << 18) -> Iterator[np.ndarray]:
+    """Yield float32 blocks `(frames, channels)` of an open file, from where it stands.
+
+    Args:
+        sound: as `open_audio` gives it.
+        frames: how many in all; None: to the end of the file.
+        size: most samples a block, all channels counted.
+
+    Raises:
+        AudioError: where decoding breaks, or the disk does.
+    """
     left = frames if frames is not None else 1 << 62
     size, done = max(1, size // sound.channels), 0
     while left > 0:
@@ -157,17 +175,17 @@ def blocks_of(sound: Sound, frames: int | None = None, size: int = 1 << 18):
         left, done = left - len(block), done + len(block)
 
 # %% ../../nbs/A3a_audio.ipynb #5e1d8c20
-def identity_of(sound: Sound):
-    "A SHA-256 that has taken in a file's rate and channels and awaits its samples: the clip's identity in our tables."
+def identity_of(sound: Sound) -> "hashlib._Hash":
+    "A SHA-256 that has taken in rate and channels of `sound` and awaits its samples: the clip's identity in our tables."
     return hashlib.sha256(f"{sound.samplerate},{sound.channels}".encode())
 
 
-def sha256_of(path, opener=open) -> str:
-    "The identity of a file, read once more."
+def sha256_of(path: str | os.PathLike, opener: Callable = open) -> str:
+    "The identity of the file `path`, read once more, through `opener` as in `open_audio`: 64 hexadecimal digits."
     with open_audio(path, opener) as sound:
         identity = identity_of(sound)
         for block in blocks_of(sound):
-            identity.update(np.ascontiguousarray(block, "<f4"))
+            identity.update(np.ascontiguousarray(block, "<f4").data)
     return identity.hexdigest()
 
 # %% ../../nbs/A3a_audio.ipynb #3e7374b8
@@ -196,15 +214,22 @@ def _mistaken(path, wanted: str, got: str, opener) -> AudioError:
 
 
 def read_audio(
-    path: str | os.PathLike,  # a file that libsndfile reads
-    *,
-    sample_rate: int = 22050,  # Hz of the result
-    start: float = 0.0,  # s into the file
-    seconds: float | None = None,  # s to read; None: to the end. Fewer come back where the file ends
-    sha256: str | None = None,  # of all its samples, as `scan` lists it: a file that holds others raises `ChangedError`
-    opener: Callable = open,  # called with the path and "rb", gives the open file
-) -> np.ndarray:  # float32 (samples,), mono, full scale ±1
-    "Read audio as mono at `sample_rate`: channels are averaged block by block, then resampled (soxr, high quality)."
+    path: str | os.PathLike, *, sample_rate: int = 22050, start: float = 0.0, seconds: float | None = None,
+    sha256: str | None = None, opener: Callable = open,
+) -> np.ndarray:
+    """Sound `(samples,)` of a file, float32 and mono on a scale of ±1; channels are averaged, then resampled (soxr, high quality).
+
+    Args:
+        path: a file that libsndfile reads.
+        sample_rate: Hz of the result.
+        start: s into the file.
+        seconds: s to read; None: to the end. Fewer come back where the file ends.
+        sha256: of all its samples, as `scan` lists it.
+        opener: called with the path and "rb", gives the open file.
+
+    Raises:
+        AudioError: for a file that cannot be used; `ChangedError` if it holds other samples than `sha256` says.
+    """
     if start < 0 or (seconds is not None and seconds <= 0) or sample_rate <= 0:
         got = f"{start}, {seconds}, {sample_rate}"
         raise AudioError(path, f"expected start ≥ 0, seconds > 0 and sample_rate > 0, got {got}")
@@ -220,7 +245,7 @@ def read_audio(
         for block in blocks_of(sound, None if seconds is None else round(seconds * rate)):
             parts.append(block.mean(axis=1))
             if sha256 is not None:
-                identity.update(np.ascontiguousarray(block, "<f4"))
+                identity.update(np.ascontiguousarray(block, "<f4").data)
     if sha256 not in (None, identity.hexdigest()):
         raise _mistaken(path, sha256, identity.hexdigest(), opener)
     y = np.concatenate(parts) if parts else np.zeros(0, np.float32)
@@ -236,10 +261,8 @@ def read_audio(
     return np.ascontiguousarray(y if seconds is None else y[: round(seconds * sample_rate)], dtype=np.float32)
 
 # %% ../../nbs/A3a_audio.ipynb #91f0c5ad
-def read_tags(
-    path: str | os.PathLike,  # a file that libsndfile reads
-) -> dict:  # artist and genre, None where the file does not say
-    "What a file itself says of its artist and genre."
+def read_tags(path: str | os.PathLike) -> dict:
+    "Artist and genre, as the file `path` itself states them, in a dict; None where it does not say."
     with open_audio(os.fspath(path)) as file:
         tags = {k: v.replace("\0", "").strip() for k, v in file.copy_metadata().items()}
     artist, genre = tags.get("artist", ""), re.sub(r"^\(?\d+\)?", "", tags.get("genre", "")).strip()

@@ -55,9 +55,15 @@ class CorpusError(ValueError):
 
 
 class AudioError(CorpusError):
-    """One file that cannot be used. `reason` is the message without the path; `kind` is its name among `FAULTS`, or "changed"."""
+    """One file that cannot be used.
 
-    def __init__(self, path, reason: str, kind: str = "unreadable"):
+    Attributes:
+        path: the file.
+        reason: the message without the path.
+        kind: its name among `FAULTS`, or "changed".
+    """
+
+    def __init__(self, path: str | os.PathLike, reason: str, kind: str = "unreadable"):
         super().__init__(f"{printable(path)}: {reason}")
         self.path, self.reason, self.kind = path, reason, kind
 
@@ -101,7 +107,7 @@ def _walk(root: Path) -> tuple[list[dict], int, list[str]]:
 
 # %% ../../nbs/A3_files.ipynb #9921b194
 def known_genre(name: str) -> str | None:
-    "The genre among `GENRES` that a folder's name means (`Hip-Hop` → `hiphop`), or None."
+    "The genre among `GENRES` that `name`, of a folder or a tag, means (`Hip-Hop` → `hiphop`), or None."
     plain = "".join(c for c in name.casefold() if c.isalnum())
     return plain if plain in GENRES else None
 
@@ -121,8 +127,8 @@ def _meaning(folders: list[str], layout: str) -> dict:
     words, known = layout.split("/"), [i for i, f in enumerate(folders) if known_genre(f)]
     if words[0] == "genre" and known:
         folders = folders[known[0] :]
-    said = dict(zip(words, folders, strict=False))
-    genre, artist = said.get("genre"), said.get("artist")
+    levels = dict(zip(words, folders, strict=False))
+    genre, artist = levels.get("genre"), levels.get("artist")
     artist = None if (artist or "").casefold() in NOBODY else artist
     return dict(genre=genre and (known_genre(genre) or genre), artist=artist)
 
@@ -161,29 +167,43 @@ def _label(path: str, root: Path, layout: str = "genre") -> dict:
     return row
 
 # %% ../../nbs/A3_files.ipynb #50c3831c
-def printable(path) -> str:
-    "A path on one line, for any terminal and any CSV file: bytes that are not UTF-8, and what steers a terminal, are escaped."
+def printable(path: str | os.PathLike) -> str:
+    "`path` on one line, for any terminal and any CSV file: bytes that are not UTF-8, and what steers a terminal, are escaped."
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
 
 # %% ../../nbs/A3_files.ipynb #ad309f00
 def several(n: int, thing: str) -> str:
-    "`1 clip`, `2 clips`."
+    "`n` things in words, `thing` in the plural unless there is one: `1 clip`, `2 clips`."
     return f"{n} {thing}{'' if n == 1 else 's'}"
 
 # %% ../../nbs/A3_files.ipynb #c917406d
 @dataclass(frozen=True)
 class Found:
-    "Files that promise audio, labelled by their paths, and what else there was."
+    """Files that promise audio, labelled by their paths, and what else there was.
 
-    entries: list[dict]  # one a file: path, track, genre, artist; fault and detail if any
-    layout: str  # what the levels of folders mean
-    others: int = 0  # files that promise no audio
-    hidden: tuple = ()  # paths of hidden folders, not entered
+    Attributes:
+        entries: one dict a file: path, track, genre, artist; fault and detail if any.
+        layout: what the levels of folders mean.
+        others: number of files that promise no audio.
+        hidden: paths of hidden folders, which were not entered.
+    """
+
+    entries: list[dict]
+    layout: str
+    others: int = 0
+    hidden: tuple[str, ...] = ()
 
 
 def check_layout(layout: str) -> str:
-    "`layout`, or CorpusError if it is none: names of the folder levels from the top, or `flat`, or `auto`."
+    """The layout itself, if it is one.
+
+    Args:
+        layout: names of the folder levels from the top (genre, artist, album, each once, joined by `/`), or "flat", or "auto".
+
+    Raises:
+        CorpusError: if it is none.
+    """
     words = layout.split("/") if isinstance(layout, str) else [layout]
     if layout in ("auto", "flat") or (set(words) <= {"genre", "artist", "album"} and len(set(words)) == len(words)):
         return layout
@@ -191,24 +211,34 @@ def check_layout(layout: str) -> str:
     raise CorpusError(f"layout: expected {wanted}, got {layout!r}")
 
 
-def find_files(
-    root: str | os.PathLike,  # folder to search, links included
-    layout: str = "auto",  # what the levels of folders mean: "genre", "artist/album", ..., "flat"; "auto": guess
-) -> Found:  # with a dict a file, in a fixed order
-    "Every file below `root` that promises audio, labelled by its path."
+def find_files(root: str | os.PathLike, layout: str = "auto") -> Found:
+    """Every file below `root` that promises audio, labelled by its path, in an order that does not depend on the disk.
+
+    Args:
+        root: folder to search, links included.
+        layout: what the levels of folders mean: "genre", "artist/album", …, "flat"; "auto": a guess.
+
+    Raises:
+        CorpusError: for a layout that is none.
+    """
     check_layout(layout)
     entries, others, hidden = _walk(Path(root))
     if layout == "auto":
-        layout = _guess([_folders(e["path"], root) for e in entries
+        layout = _guess([_folders(e["path"], Path(root)) for e in entries
                          if not (os.path.basename(e["path"]).startswith("._") or "fault" in e)])
     return Found([_label(e["path"], Path(root), layout) | e for e in entries], layout, others, tuple(hidden))
 
 
-def label_files(
-    paths: list[str],  # absolute
-    layout: str = "auto",  # as for `find_files`, from the folder that all have in common; "auto" is "flat"
-) -> Found:
-    "The files of a list, each once, labelled by their paths."
+def label_files(paths: list[str], layout: str = "auto") -> Found:
+    """The files of a list, each once, labelled by their paths; one that is not there has the fault "missing".
+
+    Args:
+        paths: absolute.
+        layout: as for `find_files`, from the folder that all have in common; "auto" is "flat".
+
+    Raises:
+        CorpusError: for a layout that is none.
+    """
     check_layout(layout)
     layout, paths = "flat" if layout == "auto" else layout, list(dict.fromkeys(paths))
     root = os.path.commonpath([os.path.dirname(p) for p in paths]) if paths else ""

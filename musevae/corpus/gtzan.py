@@ -22,15 +22,22 @@ GTZAN_NOTES = {  # what is known of a clip with a fault, said after the fault
 
 @cache
 def gtzan_tracks() -> pd.DataFrame:
-    """What is known of GTZAN's 1000 clips, by `track`: `artist` and `title` (Sturm's index), `kereliuk` (published
-    fault-filtered split), `foleiss_fold` and `foleiss_group` (artist folds), `md5` of the clip as WAV (mirdata)."""
+    """What is known of GTZAN's 1000 clips, one row each, by `track`.
+
+    Columns: `artist` and `title` (Sturm's index), `kereliuk` (published fault-filtered split), `foleiss_fold` and
+    `foleiss_group` (artist folds), `md5` of the clip as WAV (mirdata).
+    """
     with (resources.files("musevae") / "data" / "gtzan_tracks.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, dtype="string", index_col="track")
 
 # %% ../../nbs/01a_gtzan.ipynb #38073dc8
 def add_facts(clips: pd.DataFrame, trust_names: bool) -> list[dict]:
-    """Join GTZAN's facts, in place, to clips whose samples are GTZAN's (equal md5); if at least half of the clips with
-    GTZAN's names are, or if `trust_names`, to all with GTZAN's names. Returns the faults found."""
+    """Faults found while GTZAN's facts were joined, in place, to the clips whose samples are GTZAN's (equal md5).
+
+    Args:
+        clips: as `scan` has them, with `track` and `md5`.
+        trust_names: join to all with GTZAN's names; so it is, too, where at least half of those with its names are GTZAN's.
+    """
     facts = gtzan_tracks().reindex(clips.track)
     named = facts.md5.notna().to_numpy()
     verified = named & (facts.md5.fillna("?").to_numpy() == clips.md5.fillna("").to_numpy())
@@ -46,7 +53,11 @@ def add_facts(clips: pd.DataFrame, trust_names: bool) -> list[dict]:
 
 # %% ../../nbs/01a_gtzan.ipynb #edb8742f
 def find_strangers(rows: list[dict]) -> None:
-    "Genres that are none of `GENRES`, where at least half of the clips have GTZAN's names: a finding each, added in place."
+    """Add, in place, a finding for each genre that is none of `GENRES`, where at least half of the clips have GTZAN's names.
+
+    Args:
+        rows: clips as dicts, with `track`, `genre` and `findings`.
+    """
     names = set(gtzan_tracks().index)
     if 2 * sum(r["track"] in names for r in rows) < len(rows):
         return
@@ -58,7 +69,7 @@ def find_strangers(rows: list[dict]) -> None:
 
 # %% ../../nbs/01a_gtzan.ipynb #60fe767f
 def completeness(clips: pd.DataFrame) -> list[str]:
-    "How much of GTZAN these clips are, in one line; no line if none of them is GTZAN's."
+    "How much of GTZAN `clips` are, in one line; no line if none of them is GTZAN's."
     if "verified" not in clips:
         return []
     absent = [t for t in gtzan_tracks().index if t not in set(clips.track)]

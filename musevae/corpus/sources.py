@@ -7,6 +7,7 @@ __all__ = ['read_table', 'join_table', 'add_listed', 'sources_of', 'add_tags']
 
 # %% ../../nbs/01c_sources.ipynb #6682fe2f
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from .verdict import MEASURED
 
 # %% ../../nbs/01c_sources.ipynb #93da1e1a
 def read_table(file: Path, key: str) -> pd.DataFrame:
-    "A list of paths (.txt, .m3u: a path a line) or a table with the column `key`, from disk."
+    "A list of paths (.txt, .m3u: a path a line) or a table from the disk, `file`; CorpusError unless it has the column `key`."
     words = {c: str for c in ("track", "path", "genre", "artist", "split")}
     try:
         if file.suffix.lower() == ".csv":
@@ -32,8 +33,16 @@ def read_table(file: Path, key: str) -> pd.DataFrame:
 
 
 def join_table(clips: pd.DataFrame, listed: pd.DataFrame, key: str) -> None:
-    """Join, in place, what a table says of clips, matched by its column `key`: its artist and split before others', its
-    genre where none is known, and every column that the scan does not measure itself."""
+    """Join, in place, what a table says of clips.
+
+    Its artist and split go before others', its genre counts where none is known, and every column that the scan does not
+    measure itself is added.
+
+    Args:
+        clips: as `scan` has them.
+        listed: the table.
+        key: the column by which rows are matched, unique in the table.
+    """
     rows = listed.set_index(key).reindex(clips[key])
     for column in [c for c in rows if c not in {"track", "path", *MEASURED}]:
         values = rows[column].array
@@ -46,7 +55,16 @@ def join_table(clips: pd.DataFrame, listed: pd.DataFrame, key: str) -> None:
 
 
 def add_listed(clips: pd.DataFrame, file: Path, tracks: set) -> list[dict]:
-    "Join, in place, the columns that DATA/corpus.csv adds, by track; a track that it lists in vain becomes a fault."
+    """Faults of the table beside the music, whose columns are joined, in place, by track: a row for each track listed in vain.
+
+    Args:
+        clips: as `scan` has them.
+        file: the table, DATA/corpus.csv.
+        tracks: names of all files found, good and bad.
+
+    Raises:
+        CorpusError: if it has no column `track`, or names one twice.
+    """
     listed = read_table(file, "track")
     if listed.track.duplicated().any():
         twice = listed.track[listed.track.duplicated()].iloc[0]
@@ -72,8 +90,18 @@ def _listed(table: pd.DataFrame, base: Path, name: str, layout: str) -> tuple[Fo
     return found, table
 
 
-def sources_of(data, layout: str) -> tuple[str, Found, pd.DataFrame | None]:
-    "What a corpus is made of: its name, its files, and the table that lists them, if one does."
+def sources_of(
+    data: str | os.PathLike | Iterable | pd.DataFrame, layout: str,
+) -> tuple[str, Found, pd.DataFrame | None]:
+    """What a corpus is made of: its name in messages, its files, and the table that lists them, if one does.
+
+    Args:
+        data: folder, audio file, list or table, as for `musevae.corpus.scan`.
+        layout: what the levels of folders mean.
+
+    Raises:
+        CorpusError: for anything else.
+    """
     if isinstance(data, pd.DataFrame):
         return "table", *_listed(data, Path.cwd(), "table", layout)
     if not isinstance(data, (str, os.PathLike)):
@@ -93,7 +121,12 @@ def sources_of(data, layout: str) -> tuple[str, Found, pd.DataFrame | None]:
 
 # %% ../../nbs/01c_sources.ipynb #7f05303e
 def add_tags(clips: pd.DataFrame, tags: list[dict]) -> list[str]:
-    "Fill, in place, genres and artists that nothing else tells with those of the files' own tags; a line for each."
+    """Lines that say how many genres and artists came from the files' own tags, which fill, in place, what nothing else tells.
+
+    Args:
+        clips: as `scan` has them.
+        tags: of each clip, as `read_tags` gives them.
+    """
     notes = []
     for column in ("genre", "artist"):
         tagged = pd.Series([t.get(column) for t in tags], clips.index, dtype=object)

@@ -47,7 +47,7 @@ def _measure(path: str, checksum: bool = False, opener=open) -> dict:
         frames, peak, full, finite = 0, 0.0, 0, True
         for block in blocks_of(sound):
             frames += len(block)
-            sha.update(np.ascontiguousarray(block, "<f4"))
+            sha.update(np.ascontiguousarray(block, "<f4").data)
             finite = finite and bool(np.isfinite(block).all())
             peak = max(peak, float(np.abs(block.mean(axis=1)).max()))
             full += int((np.abs(block) >= 0.99).sum())
@@ -68,7 +68,7 @@ def _verdict(m: dict, min_seconds: float) -> list[tuple]:
         findings.append(("unsteady", "decoded twice, it gives two different sounds"))
     elif not m["finite"]:
         findings.append(("not finite", "holds NaN or infinite samples"))
-    elif m["peak"] > 256:
+    elif m["peak"] > 256:  # 48 dB above full scale is no hot mix, and 16-bit integers reach 90 dB
         findings.append(("scale", f"expected a scale of ±1, got a peak of {m['peak']:.4g} (integers written as floats?)"))
     elif m["peak"] < 1e-4:
         findings.append(("silent", f"peak {20 * np.log10(max(m['peak'], 1e-10)):.0f} dB of full scale"))
@@ -90,14 +90,15 @@ def _verdict(m: dict, min_seconds: float) -> list[tuple]:
     return findings
 
 # %% ../../nbs/A3b_verdict.ipynb #3bcaa545
-def examine(
-    entry: dict,  # a file as `find_files` gives it
-    *,
-    min_seconds: float = 5.0,  # shorter clips are left out
-    checksum: bool = False,  # compute the md5 of its samples as a WAV file
-    opener: Callable = open,  # as for `read_audio`
-) -> dict:  # the entry, what was measured, and `findings`: pairs of fault and detail
-    "Open and measure one file; whatever is wrong with it becomes a finding, never an exception."
+def examine(entry: dict, *, min_seconds: float = 5.0, checksum: bool = False, opener: Callable = open) -> dict:
+    """The entry, with what was measured of its file and its `findings`, pairs of fault and detail; a fault is never an exception.
+
+    Args:
+        entry: a file as `find_files` gives it.
+        min_seconds: shorter clips are left out.
+        checksum: compute the md5 of its samples as a WAV file.
+        opener: as for `read_audio`.
+    """
     if entry.get("fault"):
         return entry | dict(findings=[(entry["fault"], entry["detail"])])
     try:

@@ -19,14 +19,14 @@ from torch.nn import functional as F
 from .. import moved
 from .compiled import in_parts
 from .compiled import mel_power as compiled_mel_power
-from .filterbank import SCALES, hz_to_mel, mel_filterbank, mel_tensors, mel_to_hz
+from .filterbank import SCALES, Framing, hz_to_mel, mel_filterbank, mel_tensors, mel_to_hz
 
 # %% ../../nbs/03_mel.ipynb #d1203085
 class MelError(ValueError):
     "What `MelSpec` was given is not what it expects; the message names both."
 
 # %% ../../nbs/03_mel.ipynb #5fc39061
-def _sound(y, sample_rate, spec):
+def _sound(y: torch.Tensor | np.ndarray, sample_rate: int | None, spec: Framing) -> torch.Tensor:
     "Samples at the border: a tensor of floating point, not empty and of the right rate, or a `MelError`."
     if sample_rate is not None and sample_rate != spec.sample_rate:
         raise MelError(f"sample rate: expected {spec.sample_rate} Hz, got {sample_rate} Hz")
@@ -38,12 +38,12 @@ def _sound(y, sample_rate, spec):
     return y if y.dtype == torch.float64 else y.float()
 
 
-def _in_range(y):
+def _in_range(y: torch.Tensor) -> torch.Tensor:
     "The same samples, finite and on a scale of ±1, or a `MelError`."
     low, high = (v.item() for v in y.detach().aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise MelError(f"samples: expected finite numbers, got {'NaN' if math.isnan(low + high) else 'infinity'}")
-    if max(-low, high) > 256:
+    if max(-low, high) > 256:  # 48 dB above full scale is no hot mix, and 16-bit integers reach 90 dB
         raise MelError(f"samples: expected a scale of ±1, got a peak of {max(-low, high):.0f} (PCM as floats?)")
     return y
 
@@ -59,11 +59,13 @@ def _bands(frames, tensors):
     return mel.unflatten(0, frames.shape[:-1]), doubtful_power.unflatten(0, frames.shape[:-1])
 
 # %% ../../nbs/03_mel.ipynb #b2c41d07
-def tensor_mel_power(
-    y,  # sounds `(batch, samples)` on any device
-    spec,  # a `MelSpec`
-):
-    "Mel power `(batch, n_mels, frames)`, by tensor operations; differentiable."
+def tensor_mel_power(y: torch.Tensor, spec: Framing) -> torch.Tensor:
+    """Mel power `(batch, n_mels, frames)`, by tensor operations; differentiable.
+
+    Args:
+        y: sounds `(batch, samples)` on any device.
+        spec: a `MelSpec`.
+    """
     frames = F.pad(y, (spec.n_fft // 2, spec.n_fft // 2)).unfold(1, spec.n_fft, spec.hop)
     mel, doubtful_power = _bands(frames, mel_tensors(spec, y.device, y.dtype))
     if y.dtype != torch.float64:
@@ -81,13 +83,14 @@ def _mel_power(y, spec):
     return compiled_mel_power(y, spec) if compiled else tensor_mel_power(y, spec)
 
 # %% ../../nbs/03_mel.ipynb #e9da0322
-def kl_nnls(
-    power,  # mel power, `(batch, n_mels, frames)`
-    spec,  # the `MelSpec` that made it
-    *,
-    iterations=100,  # multiplicative updates
-):
-    "Linear power `(batch, bins, frames)` ≥ 0 whose mel power is closest, in Kullback-Leibler divergence, to `power`."
+def kl_nnls(power: torch.Tensor, spec: Framing, *, iterations: int = 100) -> torch.Tensor:
+    """Linear power `(batch, bins, frames)` ≥ 0 whose mel power is closest, in Kullback-Leibler divergence, to `power`.
+
+    Args:
+        power: mel power, `(batch, n_mels, frames)`.
+        spec: the `MelSpec` that made it.
+        iterations: multiplicative updates.
+    """
     tensors = mel_tensors(spec, power.device, power.dtype)
     tiny = torch.finfo(power.dtype).tiny
     mel = power.transpose(0, 1).flatten(1)
@@ -102,16 +105,27 @@ def kl_nnls(
 # %% ../../nbs/03_mel.ipynb #e4759e76
 @dataclass(frozen=True)
 class MelSpec:
-    "Everything that defines the picture of a window of sound, and both ways between them."
+    """Everything that defines the picture of a window of sound, and both ways between them.
 
-    sample_rate: int = 22050  # Hz
-    seconds: float = 5.0  # length of a window
-    n_fft: int = 2048  # samples in a Fourier frame
-    hop: int = 512  # samples from frame to frame
-    n_mels: int = 128  # bands
-    scale: str = "slaney"  # or "htk"
-    top_db: float = 80.0  # dB from white to black
-    floor_db: float = -20.0  # least reference in dB: silence stays silent
+    Attributes:
+        sample_rate: Hz.
+        seconds: length of a window.
+        n_fft: samples in a Fourier frame.
+        hop: samples from frame to frame.
+        n_mels: bands.
+        scale: "slaney" or "htk".
+        top_db: dB from white to black.
+        floor_db: least reference in dB: silence stays silent.
+    """
+
+    sample_rate: int = 22050
+    seconds: float = 5.0
+    n_fft: int = 2048
+    hop: int = 512
+    n_mels: int = 128
+    scale: str = "slaney"
+    top_db: float = 80.0
+    floor_db: float = -20.0
 
     def __post_init__(self):
         for name in ("sample_rate", "n_fft", "hop", "n_mels"):
@@ -134,66 +148,76 @@ class MelSpec:
             raise MelError(f"MelSpec.hop: expected at most n_fft = {self.n_fft}, got {self.hop}")
 
     @property
-    def samples(self):
+    def samples(self) -> int:
         "Samples in a window: 110,250."
         return round(self.sample_rate * self.seconds)
 
     @property
-    def frames(self):
+    def frames(self) -> int:
         "Frames in a window, the first centred on sample 0: 216."
         return 1 + self.samples // self.hop
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         "Bands and frames of a picture: (128, 216)."
         return self.n_mels, self.frames
 
     @property
-    def mel_frequencies(self):
+    def mel_frequencies(self) -> np.ndarray:
         "Centre of each band in Hz, `(n_mels,)`."
         top = hz_to_mel(self.sample_rate / 2, self.scale)
         return mel_to_hz(np.linspace(0, top, self.n_mels + 2), self.scale)[1:-1]
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         "The fields as a plain dictionary."
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values):
-        "A spec from `to_dict()`; unknown names are refused."
+    def from_dict(cls, values: dict) -> "MelSpec":
+        "A spec of the fields `values`, as `to_dict()` gives them; unknown names are refused."
         names = [f.name for f in fields(cls)]
         if unknown := sorted(set(values) - set(names)):
             raise MelError(f"MelSpec: expected the fields {', '.join(names)}; got also {', '.join(unknown)}")
         return cls(**values)
 
     @cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         "Sixteen hexadecimal digits that name this map: they change with any field, and with the map's definition."
-        values = {f.name: type(f.default)(getattr(self, f.name)) for f in fields(self)}
+        values = {f.name: type(getattr(MelSpec, f.name))(getattr(self, f.name)) for f in fields(self)}  # 5 is 5.0
         return hashlib.sha256(json.dumps(["musevae mel 1", values], sort_keys=True).encode()).hexdigest()[:16]
 
-    def check(self, fingerprint, what="data"):
-        "Refuse what was made with another spec: `MelError` naming both fingerprints."
+    def check(self, fingerprint: str, what: object = "data") -> None:
+        "Refuse `what` was made with another spec, by its `fingerprint`: `MelError` naming both fingerprints."
         if fingerprint != self.fingerprint:
             raise MelError(f"{what}: expected mel fingerprint {self.fingerprint}, got {fingerprint}")
 
-    def windows(self, y, *, sample_rate=None):
-        """Cut a clip `(samples,)` on a scale of ±1 into consecutive windows `(n, samples)`; the remainder is dropped.
+    def windows(self, y: torch.Tensor | np.ndarray, *, sample_rate: int | None = None) -> torch.Tensor:
+        """Consecutive windows `(n, samples)` of a clip; the remainder is dropped.
 
-        MelError unless it is mono, finite, floating point, one window long and, if `sample_rate` in Hz is given, of that rate.
+        Args:
+            y: the clip, `(samples,)` on a scale of ±1.
+            sample_rate: Hz, if it is to be compared with the spec's.
+
+        Raises:
+            MelError: unless it is mono, finite, floating point, one window long and of the right rate.
         """
         y = self._clip(y, sample_rate)
         n = len(y) // self.samples
         return y[: n * self.samples].view(n, self.samples)
 
-    def levels(self, y, *, sample_rate=None):
-        """Levels in dB `(n_mels, 1 + samples // hop)` of a whole clip `(samples,)`, without any reference.
+    def levels(self, y: torch.Tensor | np.ndarray, *, sample_rate: int | None = None) -> torch.Tensor:
+        """Levels in dB `(n_mels, 1 + samples // hop)` of a whole clip, without any reference.
 
-        MelError as in `windows`.
+        Args:
+            y: the clip, `(samples,)` on a scale of ±1.
+            sample_rate: Hz, if it is to be compared with the spec's.
+
+        Raises:
+            MelError: as in `windows`.
         """
         return self.decibels(_mel_power(self._clip(y, sample_rate)[None], self))[0]
 
-    def _clip(self, y, sample_rate):
+    def _clip(self, y: torch.Tensor | np.ndarray, sample_rate: int | None) -> torch.Tensor:
         y = _in_range(_sound(y, sample_rate, self))
         if y.ndim != 1:
             raise MelError(f"clip: expected mono samples of shape (samples,), got shape {tuple(y.shape)}")
@@ -201,7 +225,7 @@ class MelSpec:
             raise MelError(f"clip: expected at least {self.samples} samples ({self.seconds:g} s), got {len(y)}")
         return y
 
-    def _batch(self, y, sample_rate):
+    def _batch(self, y: torch.Tensor | np.ndarray, sample_rate: int | None) -> torch.Tensor:
         y = _sound(y, sample_rate, self)
         if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] == 2):
             raise MelError(f"window: expected mono samples of shape (batch, samples), got shape {tuple(y.shape)}")
@@ -209,28 +233,40 @@ class MelSpec:
             raise MelError(f"window: expected {self.samples} samples ({self.seconds:g} s), got {y.shape[-1]}")
         return y.reshape(-1, self.samples).resolve_neg()
 
-    def mel_power(self, y, *, sample_rate=None):
-        """Mel power `(batch, 1, n_mels, frames)` of windows `(batch, samples)` on a scale of ±1, or of one `(samples,)`.
+    def mel_power(self, y: torch.Tensor | np.ndarray, *, sample_rate: int | None = None) -> torch.Tensor:
+        """Mel power `(batch, 1, n_mels, frames)` of windows; differentiable (in reverse mode).
 
-        Differentiable (in reverse mode). MelError as in `windows`, and for any other number of samples. Channels are not
-        told from windows: average them first.
+        Args:
+            y: windows `(batch, samples)` on a scale of ±1, or one `(samples,)`. Channels are not told from windows: average
+                them first.
+            sample_rate: Hz, if it is to be compared with the spec's.
+
+        Raises:
+            MelError: as in `windows`, and for any other number of samples.
         """
         y = self._batch(y, sample_rate)
         return in_parts(lambda some: (_mel_power(_in_range(some), self),), y)[0].unsqueeze(1)
 
     @property
-    def least_power(self):
+    def least_power(self) -> float:
         "The least mel power that is told from none: `top_db` below `floor_db`, 1e-10 as in librosa."
         return 10 ** ((self.floor_db - self.top_db) / 10)
 
-    def decibels(self, power):
-        "Level in dB of mel power of any shape, no less than that of `least_power`."
+    def decibels(self, power: torch.Tensor) -> torch.Tensor:
+        "Level in dB of mel `power` of any shape, no less than that of `least_power`."
         return power.clamp_min(self.least_power).log10_().mul_(10)
 
-    def forward(self, y, *, sample_rate=None):
-        """The picture `x (batch, 1, n_mels, frames)` in [0, 1] of windows `(batch, samples)`, and `ref_db (batch,)` in dB.
+    def forward(
+        self, y: torch.Tensor | np.ndarray, *, sample_rate: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures `x (batch, 1, n_mels, frames)` in [0, 1] of windows, and their references `ref_db (batch,)` in dB.
 
-        Takes and refuses what `mel_power` does.
+        Args:
+            y: windows, as for `mel_power`.
+            sample_rate: Hz, if it is to be compared with the spec's.
+
+        Raises:
+            MelError: as in `mel_power`.
         """
 
         def picture(some):
@@ -243,19 +279,27 @@ class MelSpec:
         x, ref_db = in_parts(picture, self._batch(y, sample_rate))
         return x.unsqueeze(1), ref_db
 
-    def log(self, m, *, leak=0.0):
+    def log(self, m: torch.Tensor, *, leak: float = 0.0) -> torch.Tensor:
         "The log map, 1 + 20 log10(m) / top_db, of magnitudes `m` of any shape relative to the reference; slope `leak` below 0."
         if leak == 0:
             m = m.clamp_min(10 ** (-self.top_db / 20))
         x = 1 + (20 / self.top_db) * m.clamp_min(1e-30).log10()
         return F.leaky_relu(x, leak)
 
-    def magnitude_of(self, x):
+    def magnitude_of(self, x: torch.Tensor) -> torch.Tensor:
         "Magnitude relative to the reference of `x` of any shape: the inverse of `log` where x ≥ 0."
         return 10 ** ((x - 1) * (self.top_db / 20))
 
-    def power(self, x, ref_db):
-        "Mel power `(batch, 1, n_mels, frames)` of pictures `x` and references `(batch,)`; x ≤ 0 is nothing at all."
+    def power(self, x: torch.Tensor | np.ndarray, ref_db: torch.Tensor | np.ndarray | float) -> torch.Tensor:
+        """Mel power `(batch, 1, n_mels, frames)` of pictures; x ≤ 0 is nothing at all.
+
+        Args:
+            x: pictures `(batch, 1, n_mels, frames)`.
+            ref_db: their references in dB, `(batch,)` or one number.
+
+        Raises:
+            MelError: for other shapes, no picture, or numbers that are not finite.
+        """
         x = torch.as_tensor(x)
         x = x if x.dtype == torch.float64 else x.float()
         ref_db = torch.as_tensor(ref_db, device=x.device, dtype=x.dtype)
@@ -270,8 +314,16 @@ class MelSpec:
         level = (x - 1) * self.top_db + ref_db.view(-1, 1, 1, 1)
         return torch.where(x > 0, 10 ** (level / 10), 0)
 
-    def stft_magnitude(self, x, ref_db, *, iterations=100):
-        "Linear magnitude `(batch, 1 + n_fft // 2, frames)` behind pictures `x`: non-negative, closest in mel power."
+    def stft_magnitude(
+        self, x: torch.Tensor | np.ndarray, ref_db: torch.Tensor | np.ndarray | float, *, iterations: int = 100,
+    ) -> torch.Tensor:
+        """Linear magnitude `(batch, 1 + n_fft // 2, frames)` behind pictures: non-negative, closest in mel power.
+
+        Args:
+            x: pictures `(batch, 1, n_mels, frames)`.
+            ref_db: their references in dB, `(batch,)` or one number.
+            iterations: updates of `kl_nnls`.
+        """
         power = self.power(x, ref_db)[:, 0]
         with torch.autocast(power.device.type, enabled=False):
             few = power.split(2 if power.device.type == "cpu" else 64)

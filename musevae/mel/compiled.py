@@ -9,6 +9,7 @@ __all__ = ['mel_power', 'one_thread', 'in_parts']
 import math
 import os
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from .filterbank import mel_filterbank, mel_tensors
+from .filterbank import Framing, mel_filterbank, mel_tensors
 
 # %% ../../nbs/03b_compiled.ipynb #9f18f6c1
 def _window_frames(y, starts, window, frames):
@@ -127,15 +128,16 @@ def _kernel(spec, dtype):
     return frame_power
 
 # %% ../../nbs/03b_compiled.ipynb #4e7114c0
-def mel_power(
-    y,  # sounds `(batch, samples)` on a CPU, without gradient
-    spec,  # a `MelSpec`
-):
+def mel_power(y: torch.Tensor, spec: Framing) -> torch.Tensor:
     """Mel power `(batch, n_mels, frames)`: the numbers of `musevae.mel.tensor_mel_power`, sooner.
 
     As tensor operations, squares and bands are passes over 1.8 MB of spectra and 0.9 MB of power a window, which fall out of
     the processor's cache in between; compiled loops read each Fourier frame once, while it is still there. Frames in which
     rounding could show are transformed again in double precision.
+
+    Args:
+        y: sounds `(batch, samples)` on a CPU, without gradient.
+        spec: a `musevae.mel.MelSpec`.
     """
     starts = np.arange(0, y.shape[1] + 1, spec.hop) - spec.n_fft // 2
     mel, doubtful_power = y.new_empty(len(y), len(starts), spec.n_mels), y.new_empty(len(starts)).numpy()
@@ -155,7 +157,7 @@ _entering, _resting = threading.Lock(), []  # one entry an open block: the numbe
 
 
 @contextmanager
-def one_thread():
+def one_thread() -> Iterator[None]:
     "Inside this block PyTorch computes in one thread; after the last of blocks that overlap, in as many as before the first."
     with _entering:
         _resting.append(_resting[0] if _resting else torch.get_num_threads())
@@ -180,13 +182,14 @@ def _joined(parts):
     return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
 
-def in_parts(
-    function,  # of windows `(some, samples)`: a tuple of tensors, each with one row a window
-    y,  # windows `(batch, samples)`
-):
-    """The tensors that `function` returns of `y`, a few windows at a time; on a CPU in as many threads as PyTorch uses.
+def in_parts(function: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The tensors that a function returns of windows, a few at a time; on a CPU in as many threads as PyTorch uses.
 
     Threads are enough, since neither the compiled loops nor the transform hold Python's global interpreter lock.
+
+    Args:
+        function: of windows `(some, samples)`: a tuple of tensors, each with one row a window.
+        y: windows `(batch, samples)`.
     """
     learns, on_cpu, threads = y.requires_grad and torch.is_grad_enabled(), y.device.type == "cpu", torch.get_num_threads()
     threads = threads if on_cpu and not learns else 1

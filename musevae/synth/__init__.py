@@ -9,6 +9,7 @@ __all__ = ['GENERATOR', 'truth', 'generator_key', 'render', 'made_corpus', 'Band
 # %% ../../nbs/02_synth.ipynb #4235c44c
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from ..corpus.verdict import MEASURED, examine
 from ..store import folder, home, key_of, write_json, write_text, writing
-from .desk import make_take
+from .desk import Take, make_take
 from .sound import SAMPLE_RATE
 from .styles import BLUES, CLASSICAL, COUNTRY, DISCO, HIPHOP, JAZZ, METAL, POP, REGGAE, ROCK, STYLES  # noqa: F401
 from .tables import NOTE_NAMES, Band, Genre
@@ -29,8 +30,8 @@ from .tables import NOTE_NAMES, Band, Genre
 _all_ = ["Band", "Genre", "BLUES", "CLASSICAL", "COUNTRY", "DISCO", "HIPHOP", "JAZZ", "METAL", "POP", "REGGAE", "ROCK", "STYLES"]
 
 # %% ../../nbs/02_synth.ipynb #aebc5307
-def truth(take) -> dict:
-    "What the generator knows about a clip: one row of `corpus.csv`."
+def truth(take: Take) -> dict:
+    "What the generator knows about the clip `take`: one row of `corpus.csv`."
     plan, mix, parts = take.score.plan, take.mix, take.score.parts
     row = dict(
         tempo=round(plan.tempo, 3), beats=plan.beats, swing=round(plan.swing, 4), key=NOTE_NAMES[plan.key],
@@ -46,11 +47,8 @@ def truth(take) -> dict:
 GENERATOR = 1  # of the samples: raise it with every change to score, sound or desk that is heard (tests hold recorded levels)
 
 # %% ../../nbs/02_synth.ipynb #f1dd7203
-def generator_key(
-    *styles: Genre,
-    number: int = GENERATOR,  # of the generator
-) -> str:
-    "Sixteen digits that name what makes the samples: the generator's number and these tables."
+def generator_key(*styles: Genre, number: int = GENERATOR) -> str:
+    "Sixteen hexadecimal digits that name what makes the samples: the generator's `number` and the tables `styles`."
     return key_of("musevae generator", number, [asdict(style) for style in styles])
 
 # %% ../../nbs/02_synth.ipynb #e0f57d26
@@ -104,17 +102,26 @@ def _load(out):
 
 # %% ../../nbs/02_synth.ipynb #a693d8f9
 def render(
-    out: str | Path,  # folder; `OUT/genre/genre.00000.wav` (PCM 16 bit, 22,050 Hz, mono) and `OUT/corpus.csv`
-    *,
-    clips: int = 10,  # a genre
-    seed: int = 0,
-    genres: list | None = None,  # names in the style table; None: all
-    seconds: float = 30.0,  # length of a clip
-    workers: int | None = None,  # processes; None: one a core
-    progress: bool = True,  # show a bar
-    styles: dict | None = None,  # another style table, name -> `Genre`; None: `STYLES`
-) -> pd.DataFrame:  # the corpus table, one row a clip, with the ground truth
-    "Render a corpus; clips that are there already are kept, and every clip's bytes depend on seed and name alone."
+    out: str | Path, *, clips: int = 10, seed: int = 0, genres: Iterable[str] | None = None, seconds: float = 30.0,
+    workers: int | None = None, progress: bool = True, styles: dict[str, Genre] | None = None,
+) -> pd.DataFrame:
+    """A made corpus on disk, as its table with the ground truth, one row a clip.
+
+    Clips that are there already are kept, and every clip's bytes depend on seed and name alone.
+
+    Args:
+        out: folder to write `genre/genre.00000.wav` (PCM 16 bit, 22,050 Hz, mono) and `corpus.csv` to.
+        clips: how many a genre.
+        seed: of all random streams, a whole number ≥ 0.
+        genres: names in the style table; None: all.
+        seconds: length of a clip.
+        workers: processes; None: one a core.
+        progress: show a bar.
+        styles: another style table, name → `Genre`; None: `STYLES`.
+
+    Raises:
+        ValueError: for unknown genres, numbers out of range, or a folder that holds anything else.
+    """
     styles = STYLES if styles is None else styles
     genres = list(styles) if genres is None else list(genres)
     if unknown := [g for g in genres if g not in styles]:
@@ -141,14 +148,18 @@ def render(
 
 # %% ../../nbs/02_synth.ipynb #b5f0f2f0
 def made_corpus(
-    *,
-    clips: int = 10,  # a genre
-    seed: int = 0,
-    workers: int | None = None,
-    progress: bool = True,
-    styles: dict | None = None,  # another style table; None: `STYLES`
-) -> pd.DataFrame:  # the corpus table, with the ground truth
-    "The corpus of this book: rendered under `musevae.corpus.home()` on first use, loaded at once afterwards."
+    *, clips: int = 10, seed: int = 0, workers: int | None = None, progress: bool = True,
+    styles: dict[str, Genre] | None = None,
+) -> pd.DataFrame:
+    """The table of the corpus of this book, rendered under `musevae.store.home()` on first use, loaded at once afterwards.
+
+    Args:
+        clips: how many a genre.
+        seed: of all random streams.
+        workers: processes; None: one a core.
+        progress: show a bar.
+        styles: another style table; None: `STYLES`.
+    """
     styles = STYLES if styles is None else styles
     out = home() / f"made-{generator_key(*styles.values())}-{seed}"
     wanted = {f"{g}.{n:05d}" for g in styles for n in range(clips)}

@@ -21,24 +21,40 @@ BANDS = np.array([50, 170, 400, 950, 2100, 4300, 7300, 10000])  # Hz where a gen
 # %% ../../nbs/B3_desk.ipynb #4d6bbe1a
 @dataclass(frozen=True)
 class Mix:
-    "Where every knob of the desk stands."
-    room: float  # level of the reverberation against the dry sound
-    tail: float  # s until the reverberation has fallen by 60 dB
-    damping: float  # one-pole low-pass in the reverberation, 0 to 1
-    drive: float  # overload of the master
-    squeeze: float  # compression: 0 leaves the level alone, 1 would hold it constant
-    hiss: float  # tape noise, dB below the music
-    hiss_damping: float  # one-pole low-pass in the noise, 0 to 1
-    echo_beats: float  # distance of the echoes, beats
-    echo_back: float  # each echo against the one before
-    echoed: tuple  # numbers of the parts that have an echo
-    tone: tuple  # dB at `BANDS`: this clip's departure from the genre's spectrum
-    tilt: float  # dB of that departure that rise evenly from the lowest band to the highest
-    level: float  # RMS of the clip, dB below full scale
+    """Where every knob of the desk stands.
+
+    Attributes:
+        room: level of the reverberation against the dry sound.
+        tail: s until the reverberation has fallen by 60 dB.
+        damping: one-pole low-pass in the reverberation, 0 to 1.
+        drive: overload of the master, a factor of gain.
+        squeeze: compression: 0 leaves the level alone, 1 would hold it constant.
+        hiss: tape noise, dB below the music.
+        hiss_damping: one-pole low-pass in the noise, 0 to 1.
+        echo_beats: distance of the echoes, beats.
+        echo_back: each echo against the one before.
+        echoed: numbers of the parts that have an echo.
+        tone: dB at `BANDS`: this clip's departure from the genre's spectrum.
+        tilt: dB of that departure that rise evenly from the lowest band to the highest.
+        level: RMS of the clip, dB below full scale.
+    """
+    room: float
+    tail: float
+    damping: float
+    drive: float
+    squeeze: float
+    hiss: float
+    hiss_damping: float
+    echo_beats: float
+    echo_back: float
+    echoed: tuple
+    tone: tuple
+    tilt: float
+    level: float
 
 # %% ../../nbs/B3_desk.ipynb #a33b30f5
 def set_desk(genre: Genre, score: Score, rng: np.random.Generator) -> Mix:
-    "Draw the knobs for one clip."
+    "The knobs for a `score` of a `genre`, drawn from the stream `rng` within the ranges of the band."
     band = score.band
     wide = rng.uniform(0.3, 0.8 if band.room[1] < 0.4 else 2)
     echoed = tuple(n for n, p in enumerate(score.parts)
@@ -54,16 +70,12 @@ def set_desk(genre: Genre, score: Score, rng: np.random.Generator) -> Mix:
 
 # %% ../../nbs/B3_desk.ipynb #3f599a03
 def rms(x: np.ndarray) -> float:
-    "Root mean square, never zero."
+    "Root mean square of `x`, of any shape; never quite 0."
     return float(np.sqrt(np.mean(np.square(x)))) + 1e-9
 
 # %% ../../nbs/B3_desk.ipynb #6b8f0581
-def with_echo(
-    x: np.ndarray,  # (samples,)
-    hop: int,  # samples between echoes
-    back: float,  # each against the one before
-) -> np.ndarray:  # (samples,)
-    "Four echoes."
+def with_echo(x: np.ndarray, hop: int, back: float) -> np.ndarray:
+    "The sound `x (samples,)` with four echoes, `hop` samples apart, each `back` times the one before."
     out = x.copy()
     for n in range(1, 5):
         if n * hop < len(x):
@@ -72,28 +84,32 @@ def with_echo(
 
 # %% ../../nbs/B3_desk.ipynb #632233f0
 def room_tail(mix: Mix, rng: np.random.Generator) -> np.ndarray:
-    "The answer of a room to a hand-clap: noise that falls by 60 dB in `mix.tail` s, of energy 1."
+    "Impulse response of the room of a `mix`, `(samples,)`: noise of the stream `rng` that dies away."
     t = np.arange(int(mix.tail * SAMPLE_RATE)) / SAMPLE_RATE
     tail = lfilter([1], [1, -mix.damping], rng.normal(0, 1, len(t)) * 10 ** (-3 * t / mix.tail))
     return tail / np.sqrt(np.sum(tail**2))
 
 # %% ../../nbs/B3_desk.ipynb #1561f54a
-def compress(
-    x: np.ndarray,  # (samples,)
-    squeeze: float,  # 0 leaves the level alone, 1 would hold it constant
-    seconds: float = 0.1,  # over which the level is measured
-) -> np.ndarray:  # (samples,)
-    "Turn loud passages down and soft ones up (never by more than 20 dB below the mean level)."
+def compress(x: np.ndarray, squeeze: float, seconds: float = 0.1) -> np.ndarray:
+    """The sound, loud passages turned down and soft ones up (counting none as more than 20 dB below the mean level).
+
+    Args:
+        x: `(samples,)`.
+        squeeze: 0 leaves the level alone, 1 would hold it constant.
+        seconds: over which the level is measured.
+    """
     pole = np.exp(-1 / (seconds * SAMPLE_RATE))
     power = lfilter([1 - pole], [1, -pole], x**2) / np.mean(x**2)
     return x * (power + 0.01) ** (-squeeze / 2)
 
 # %% ../../nbs/B3_desk.ipynb #716f6f95
-def match_tone(
-    x: np.ndarray,  # (samples,)
-    target: np.ndarray,  # (8,) dB at `BANDS`
-) -> np.ndarray:  # (samples,)
-    "Bend the long-term spectrum four fifths of the way to the target, as a mastering engineer would."
+def match_tone(x: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The sound, its long-term spectrum bent four fifths of the way to a target, as a mastering engineer would.
+
+    Args:
+        x: `(samples,)`.
+        target: `(8,)` dB at `BANDS`.
+    """
     f, _, spectrum = stft(x, SAMPLE_RATE, nperseg=2048)
     mean_db = np.convolve(20 * np.log10(np.abs(spectrum) + 1e-7).mean(1), np.ones(9) / 9, "same")
     lift = target - np.interp(BANDS, f, mean_db)
@@ -107,26 +123,30 @@ _SEND = dict(bass=0.15, drums=0.8)  # share sent to the room, 1 for the others
 
 # %% ../../nbs/B3_desk.ipynb #0dc32335
 def mix_down(
-    genre: Genre,
-    score: Score,
-    mix: Mix,
-    rng: np.random.Generator,
-    again: np.random.Generator | None = None,  # draws the noise, and nothing else, in the place of `rng`
-) -> np.ndarray:  # (samples,), float32, within +-1
-    "Play every part, balance, add echo and room, overload, add hiss, match the spectrum, set the level."
+    genre: Genre, score: Score, mix: Mix, rng: np.random.Generator, again: np.random.Generator | None = None,
+) -> np.ndarray:
+    """The clip `(samples,)`, float32 within ±1: parts balanced, echo, room, overload, hiss, the genre's spectrum, the level.
+
+    Args:
+        genre: its spectrum is the target.
+        score: what is played.
+        mix: where the knobs stand.
+        rng: random stream.
+        again: draws the noise, and nothing else, in the place of `rng`.
+    """
     size = int(round(score.plan.seconds * SAMPLE_RATE))
     dry, wet = np.zeros(size), np.zeros(size)
     for n, part in enumerate(score.parts):
         x = play(part, size, rng, again)
         heard = x[np.abs(x) > 1e-3 * np.abs(x).max()]
-        x = x / rms(heard if len(heard) else x) * 10 ** (part.level / 20)
+        x = x / rms(heard if len(heard) else x) * 10 ** (part.level / 20)  # its level while it sounds, pauses left out
         if n in mix.echoed:
             x = with_echo(x, int(score.plan.bar / score.plan.beats * mix.echo_beats * SAMPLE_RATE), mix.echo_back)
         dry += x
         wet += x * _SEND.get(part.role, 1)
     x = dry + 2 * mix.room * fftconvolve(wet, room_tail(mix, rng))[:size]
     x = compress(x, mix.squeeze)
-    x = np.tanh(x / rms(x) * 0.25 * mix.drive)
+    x = np.tanh(x / rms(x) * 0.25 * mix.drive)  # at drive 1 only peaks 12 dB above the mean begin to bend
     hiss = lfilter([1], [1, -mix.hiss_damping], white(rng, size, again))
     x = x / rms(x) + hiss * 10 ** (mix.hiss / 20)
     x = match_tone(x, np.array(genre.tone.split(), float) + mix.tone)
@@ -135,32 +155,43 @@ def mix_down(
 # %% ../../nbs/B3_desk.ipynb #8729f0bd
 @dataclass
 class Take:
-    "One clip before it is played: its score and its mix, which are its ground truth."
+    """One clip before it is played: its score and its mix, which are its ground truth.
+
+    Attributes:
+        genre: its table.
+        name: of the genre, a part of the names of the random streams.
+        clip: its number.
+        seed: of the corpus.
+        score: what is played.
+        mix: where the knobs stand.
+        take: of the same score and mix; others than 0 have other noise.
+    """
     genre: Genre
     name: str
     clip: int
     seed: int
     score: Score
     mix: Mix
-    take: int = 0  # of the same score and mix; others than 0 have other noise
+    take: int = 0
 
-    def samples(self) -> np.ndarray:  # (samples,), float32
-        "Play and mix it."
+    def samples(self) -> np.ndarray:
+        "The clip, played and mixed: `(samples,)`, float32."
         clip = self.seed, self.name, self.clip
         again = stream(*clip, "noise", self.take) if self.take else None
         return mix_down(self.genre, self.score, self.mix, stream(*clip, "sound"), again)
 
 # %% ../../nbs/B3_desk.ipynb #c697fe65
-def make_take(
-    genre: Genre,
-    name: str,  # of the genre: part of the random stream's name
-    clip: int = 0,
-    *,
-    seed: int = 0,
-    seconds: float = 30.0,
-    take: int = 0,  # others than 0: the same score and mix, with other noise (breath, drums, hiss)
-) -> Take:
-    "Compose one clip and set the desk for it; it depends on nothing but the arguments."
+def make_take(genre: Genre, name: str, clip: int = 0, *, seed: int = 0, seconds: float = 30.0, take: int = 0) -> Take:
+    """One clip composed, and the desk set for it; it depends on nothing but the arguments.
+
+    Args:
+        genre: its table.
+        name: of the genre: part of the random streams' names.
+        clip: number of the clip.
+        seed: of the corpus.
+        seconds: length.
+        take: others than 0: the same score and mix, with other noise (breath, drums, hiss).
+    """
     score = compose(genre, stream(seed, name, clip, "score"), seconds)
     mix = set_desk(genre, score, stream(seed, name, clip, "desk"))
     return Take(genre, name, clip, seed, score, mix, take)

@@ -13,25 +13,39 @@ from typing import NamedTuple
 import numpy as np
 from scipy.signal import butter, istft, lfilter, sosfilt, stft
 
-from .score import stream
+from .score import Part, stream
 
 # %% ../../nbs/B2_sound.ipynb #c7d8a2cd
 SAMPLE_RATE = 22050  # Hz
 
 # %% ../../nbs/B2_sound.ipynb #9e706eee
 class Tone(NamedTuple):
-    "A pitched instrument in ten numbers, eleven if its notes slide in."
-    slope: float  # partials fall as k ** -slope
-    pick: float  # where the string is plucked, as a part of its length; 0: no comb
-    attack: float  # s
-    decay: float  # s at key 57; 0: sustained
-    release: float  # s
-    fade: float  # s in which the bright wave gives way to the dark one
-    detune: float  # cents between the voices; below 0.7 there is one voice, below 5 two, else three
-    vibrato: float  # cents
-    noise: float  # breath, or hammer
-    top: float  # kHz where the spectrum bends down
-    scoop: float = 0  # cents below the key where a note starts
+    """A pitched instrument in ten numbers, eleven if its notes slide in.
+
+    Attributes:
+        slope: partials fall as k ** -slope.
+        pick: where the string is plucked, as a part of its length; 0: no comb.
+        attack: s.
+        decay: s at key 57; 0: sustained.
+        release: s.
+        fade: s in which the bright wave gives way to the dark one.
+        detune: cents between the voices; below 0.7 there is one voice, below 5 two, else three.
+        vibrato: cents.
+        noise: share of breath, or hammer.
+        top: kHz where the spectrum bends down.
+        scoop: cents below the key where a note starts.
+    """
+    slope: float
+    pick: float
+    attack: float
+    decay: float
+    release: float
+    fade: float
+    detune: float
+    vibrato: float
+    noise: float
+    top: float
+    scoop: float = 0
 
 
 def _read(row, text):
@@ -81,15 +95,26 @@ saw         0.90 0   .010 0    .08 9   7    6 0    8.0
 
 # %% ../../nbs/B2_sound.ipynb #63843acc
 class Drum(NamedTuple):
-    "A drum in eight numbers: a sine that falls from f0 to f1, and a burst of filtered noise."
-    f0: float  # Hz
-    f1: float  # Hz
-    sweep: float  # s of the fall
-    ring: float  # s the sine rings
-    low: float  # Hz, lower edge of the noise
-    high: float  # Hz, upper edge of the noise
-    noise: float  # its share
-    decay: float  # s the noise rings
+    """A drum in eight numbers: a sine that falls from f0 to f1, and a burst of filtered noise.
+
+    Attributes:
+        f0: Hz at the stroke.
+        f1: Hz after the fall.
+        sweep: s of the fall.
+        ring: s the sine rings.
+        low: Hz, lower edge of the noise.
+        high: Hz, upper edge of the noise.
+        noise: its share.
+        decay: s the noise rings.
+    """
+    f0: float
+    f1: float
+    sweep: float
+    ring: float
+    low: float
+    high: float
+    noise: float
+    decay: float
 
 
 DRUMS = _read(Drum, """
@@ -112,34 +137,38 @@ KITS = dict(acoustic=(1, 1, 1), power=(0.88, 1.4, 1.15), brush=(1.08, 0.8, 0.8),
 VOICES = ("male", "female", "rap", "growl")
 
 # %% ../../nbs/B2_sound.ipynb #b3e92b8a
-def hertz(key: float) -> float:
-    "Frequency of a MIDI key."
+def hertz(key: float | np.ndarray) -> float | np.ndarray:
+    "Frequency in Hz of a MIDI `key`, 69 being 440 Hz."
     return 440 * 2 ** ((key - 69) / 12)
 
 # %% ../../nbs/B2_sound.ipynb #051a75b0
 def band_pass(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    "Keep low to high, Hz."
+    "The part of a sound `x (samples,)` from `low` to `high`, both in Hz."
     return sosfilt(butter(2, (low, min(high, SAMPLE_RATE * 0.49)), "band", fs=SAMPLE_RATE, output="sos"), x)
 
 # %% ../../nbs/B2_sound.ipynb #e1a7caf8
-def white(
-    rng: np.random.Generator,
-    size: int,
-    again: np.random.Generator | None = None,  # draws in the place of `rng`, which moves on as far
-) -> np.ndarray:  # (size,)
-    "White noise of variance 1."
+def white(rng: np.random.Generator, size: int, again: np.random.Generator | None = None) -> np.ndarray:
+    """White noise `(size,)` of variance 1.
+
+    Args:
+        rng: random stream.
+        size: samples.
+        again: draws in the place of `rng`, which moves on as far.
+    """
     first = rng.normal(0, 1, size)
     return first if again is None else again.normal(0, 1, size)
 
 # %% ../../nbs/B2_sound.ipynb #2b48b280
 @lru_cache(1024)
-def period(
-    key: int,
-    slope: float,  # partials fall as k ** -slope
-    pick: float,  # plucked here: partials with a node there are missing
-    top: float,  # kHz
-) -> np.ndarray:  # (4096,), RMS 1
-    "One band-limited period."
+def period(key: int, slope: float, pick: float, top: float) -> np.ndarray:
+    """One band-limited period `(4096,)` of RMS 1.
+
+    Args:
+        key: MIDI number.
+        slope: partials fall as k ** -slope.
+        pick: plucked here, as a part of the string: partials with a node there are missing.
+        top: kHz where the spectrum bends down.
+    """
     f = hertz(key)
     k = np.arange(1, max(2, int(SAMPLE_RATE * 0.47 / f)) + 1)
     comb = np.abs(np.sin(np.pi * k * pick)) if pick else 1
@@ -155,14 +184,16 @@ def _voices(detune):
 
 # %% ../../nbs/B2_sound.ipynb #4debe64d
 @lru_cache(1024)  # about 100 MB at most
-def tone(
-    name: str,  # one of `TONES`
-    key: int,
-    loud: bool,
-    ticks: int,  # length in 1/32 s
-    fresh: int = 0,  # which noise: 0 is the corpus's own
-) -> np.ndarray:  # (samples,), float32, release included
-    "One note: a bright wave that gives way to a dark one, under an envelope."
+def tone(name: str, key: int, loud: bool, ticks: int, fresh: int = 0) -> np.ndarray:
+    """One note `(samples,)`, float32, release included: a bright wave that gives way to a dark one, under an envelope.
+
+    Args:
+        name: one of `TONES`.
+        key: MIDI number.
+        loud: struck hard, and so brighter.
+        ticks: length in 1/32 s.
+        fresh: which noise: 0 is the corpus's own.
+    """
     it, rng, held = TONES[name], stream(0, "tone", name, key, ticks), ticks / 32
     t = np.arange(int((held + 4 * it.release) * SAMPLE_RATE)) / SAMPLE_RATE
     onset = np.clip((t - 0.15) / 0.3, 0, 1)
@@ -185,13 +216,15 @@ def tone(
 
 # %% ../../nbs/B2_sound.ipynb #856c9ab0
 @lru_cache(1024)
-def drum(
-    kit: str,  # one of `KITS`
-    letter: str,  # one of `DRUMS`
-    hit: int,  # no two hits are alike
-    fresh: int = 0,  # which noise: 0 is the corpus's own
-) -> np.ndarray:  # (samples,), float32
-    "One hit."
+def drum(kit: str, letter: str, hit: int, fresh: int = 0) -> np.ndarray:
+    """One hit `(samples,)`, float32.
+
+    Args:
+        kit: one of `KITS`.
+        letter: one of `DRUMS`.
+        hit: which of several: no two hits are alike.
+        fresh: which noise: 0 is the corpus's own.
+    """
     it, (tune, long, dirt) = DRUMS[letter], KITS[kit]
     rng = stream(0, "drum", kit, letter, hit)
     t = np.arange(int(SAMPLE_RATE * min(1.5, 7 * max(it.ring * long, it.decay)))) / SAMPLE_RATE
@@ -254,13 +287,17 @@ def _to_length(x, n):
 
 # %% ../../nbs/B2_sound.ipynb #6f8bc6ae
 def sing(
-    kind: str,  # one of `VOICES`
-    notes: np.ndarray,  # (notes, 4): start s, length s, key, velocity
-    size: int,  # samples
-    rng: np.random.Generator,
-    again: np.random.Generator | None = None,  # draws the noise, and nothing else, in the place of `rng`
-) -> np.ndarray:  # (size,)
-    "A voice without words: a buzz and a breath, shaped frame by frame by gliding formants."
+    kind: str, notes: np.ndarray, size: int, rng: np.random.Generator, again: np.random.Generator | None = None,
+) -> np.ndarray:
+    """A voice without words `(size,)`: a buzz and a breath, shaped frame by frame by gliding formants.
+
+    Args:
+        kind: one of `VOICES`.
+        notes: `(notes, 4)`: start s, length s, key, velocity.
+        size: samples.
+        rng: random stream.
+        again: draws the noise, and nothing else, in the place of `rng`.
+    """
     t = np.arange(0, size, _HOP) / SAMPLE_RATE
     line = dict(pitch=np.full(len(t), np.nan), gate=np.zeros(len(t)), hush=np.zeros(len(t)),
                 formants=np.full((len(t), 3), np.nan))
@@ -291,13 +328,15 @@ def sing(
 AMPLIFIERS = dict(overdrive=(2, 8), distortion=(10, 40))  # least and most gain before the clipping
 
 # %% ../../nbs/B2_sound.ipynb #f4816b9e
-def play(
-    part,  # a `Part` of the score
-    size: int,  # samples
-    rng: np.random.Generator,
-    again: np.random.Generator | None = None,  # draws the noise, and nothing else, in the place of `rng`
-) -> np.ndarray:  # (size,)
-    "Add up the notes of one player."
+def play(part: Part, size: int, rng: np.random.Generator, again: np.random.Generator | None = None) -> np.ndarray:
+    """The notes of one player, added up: `(size,)`.
+
+    Args:
+        part: what it plays.
+        size: samples.
+        rng: random stream.
+        again: draws the noise, and nothing else, in the place of `rng`.
+    """
     if part.instrument in VOICES:
         return sing(part.instrument, part.notes, size, rng, again)
     fresh = 0 if again is None else int(again.integers(1, 2**31))

@@ -12,10 +12,12 @@ from functools import lru_cache
 
 # %% ../../nbs/B0_tables.ipynb #943da9a9
 @lru_cache(None)
-def steps(
-    grid: str,  # one bar: `.` rests, `-` holds the step before, anything else begins a note
-) -> tuple:  # of (start, length, mark), start and length as parts of the bar
-    "Read one bar of a step sequencer."
+def steps(grid: str) -> tuple[tuple[float, float, str], ...]:
+    """The notes of one bar of a step sequencer: `(start, length, mark)` each, start and length as parts of the bar.
+
+    Args:
+        grid: one bar, a character a step: `.` rests, `-` holds the step before, anything else begins a note.
+    """
     return tuple((m.start() / len(grid), len(m[0]) / len(grid), m[0][0]) for m in re.finditer(r"[^.\-]-*", grid))
 
 # %% ../../nbs/B0_tables.ipynb #03f0a860
@@ -31,24 +33,36 @@ NOTE_NAMES = "C Db D Eb E F Gb G Ab A Bb B".split()
 # %% ../../nbs/B0_tables.ipynb #501cebdd
 @dataclass(frozen=True)
 class Chord:
-    "A chord as semitones: its root above the key, its tones and the degrees 1-9 above the root."
+    """A chord as semitones.
+
+    Attributes:
+        symbol: as it was written, a Roman numeral.
+        root: above the key.
+        tones: above the root.
+        degrees: 1 to 9, above the root.
+    """
     symbol: str
     root: int
-    tones: tuple
-    degrees: tuple
+    tones: tuple[int, ...]
+    degrees: tuple[int, ...]
 
     def name(self, key: int) -> str:
-        "The chord in a key: `chord('IV7').name(9)` is `D7`."
+        "The chord's name in a `key` from 0 (C) to 11 (B): `chord('IV7').name(9)` is `D7`."
         minor = "m" if 3 in self.tones else ""
         tail = "maj7" if 11 in self.tones else "7" if 10 in self.tones else "5" if self.tones == (0, 7) else ""
         return NOTE_NAMES[(self.root + key) % 12] + minor + tail
 
 # %% ../../nbs/B0_tables.ipynb #ea4f7b2d
 @lru_cache(None)
-def chord(
-    symbol: str,  # a Roman numeral, flat or not, with `7`, `M7` or `5` (root and fifth only): "bVII7"
-) -> Chord:
-    "Read a Roman numeral: capitals are major, small letters minor."
+def chord(symbol: str) -> Chord:
+    """The chord that a Roman numeral means: capitals are major, small letters minor.
+
+    Args:
+        symbol: a Roman numeral, flat or not, with `7`, `M7` or `5` (root and fifth only): "bVII7".
+
+    Raises:
+        ValueError: if it is none.
+    """
     match = re.fullmatch(r"(b?)([ivIV]+)(5|7|M7|)", symbol)
     if not match or match[2].lower() not in _NUMERALS:
         raise ValueError(f"chord {symbol!r}: expected a Roman numeral like I, ii7, bVII, IM7 or i5")
@@ -61,40 +75,72 @@ def chord(
 # %% ../../nbs/B0_tables.ipynb #039808c2
 @dataclass(frozen=True)
 class Band:
-    "A band: tempo range, harmony, one row a player, and how it plays and is recorded."
-    tempo: tuple  # slowest and fastest, beats per minute
-    harmony: str  # a line a progression: `scale chord chord ...`, one cell a bar, `ii7,V7` two chords in a bar
-    players: str  # rows of: role instruments low dB chance grids
-    beats: int = 4  # in a bar
-    grid: int = 16  # steps of a bar in the phrases of `PHRASES`
-    swing: float = 0  # largest swing: the off-beat sixteenth comes late by this part of a third of half a beat
-    loose: float = 8  # spread of the timing, ms
-    swell: float = 0  # depth of slow changes of loudness
-    loop: bool = False  # every bar alike, as if sampled
-    room: tuple = (0.05, 0.2)  # least and most reverberation
-    drive: tuple = (1, 2)  # least and most overload of the master
-    squeeze: tuple = (0.2, 0.6)  # least and most compression
-    hiss: tuple = (-72, -55)  # least and most tape noise, dB below the music
-    echo: float = 0  # chance of a tape echo, per player
+    """A band: tempo range, harmony, one row a player, and how it plays and is recorded.
+
+    Attributes:
+        tempo: slowest and fastest, beats per minute.
+        harmony: a line a progression: `scale chord chord ...`, one cell a bar, `ii7,V7` two chords in a bar.
+        players: rows of: role instruments low dB chance grids.
+        beats: in a bar.
+        grid: steps of a bar in the phrases of `PHRASES`.
+        swing: largest swing: the off-beat sixteenth comes late by this part of a third of half a beat.
+        loose: spread of the timing, ms.
+        swell: depth of slow changes of loudness, 0 to 1.
+        loop: every bar alike, as if sampled.
+        room: least and most reverberation, level against the dry sound.
+        drive: least and most overload of the master, a factor of gain.
+        squeeze: least and most compression, 0 to 1.
+        hiss: least and most tape noise, dB below the music.
+        echo: chance of a tape echo, per player.
+    """
+    tempo: tuple[float, float]
+    harmony: str
+    players: str
+    beats: int = 4
+    grid: int = 16
+    swing: float = 0
+    loose: float = 8
+    swell: float = 0
+    loop: bool = False
+    room: tuple[float, float] = (0.05, 0.2)
+    drive: tuple[float, float] = (1, 2)
+    squeeze: tuple[float, float] = (0.2, 0.6)
+    hiss: tuple[float, float] = (-72, -55)
+    echo: float = 0
 
 # %% ../../nbs/B0_tables.ipynb #ef1b2e7f
 @dataclass(frozen=True)
 class Genre:
-    "A genre: a long-term spectrum, a loudness, and the bands that play it."
-    tone: str  # long-term spectrum, dB at `desk.BANDS`
-    loud: tuple  # mean and spread of the level, dB below full scale
-    bands: tuple  # of `Band`
+    """A genre: a long-term spectrum, a loudness, and the bands that play it.
+
+    Attributes:
+        tone: long-term spectrum, dB at `musevae.synth.desk.BANDS`, eight numbers.
+        loud: mean and spread of the level, dB below full scale.
+        bands: one of them plays each clip.
+    """
+    tone: str
+    loud: tuple[float, float]
+    bands: tuple[Band, ...]
 
 # %% ../../nbs/B0_tables.ipynb #ade275d3
 @dataclass(frozen=True)
 class Player:
-    "One row of a band's table."
-    role: str  # drums, bass, comp, arp, power, lead or voice
-    instruments: tuple  # one is chosen a clip; a name written twice is chosen twice as often
-    low: int  # lowest key (MIDI number)
-    level: float  # dB
-    chance: float  # of being there at all
-    grids: tuple  # bars to choose from; none: the phrases improvised on
+    """One row of a band's table.
+
+    Attributes:
+        role: drums, bass, comp, arp, power, lead or voice.
+        instruments: one is chosen a clip; a name written twice is chosen twice as often.
+        low: lowest key (MIDI number).
+        level: dB.
+        chance: of being there at all.
+        grids: bars to choose from; none: the phrases improvised on.
+    """
+    role: str
+    instruments: tuple[str, ...]
+    low: int
+    level: float
+    chance: float
+    grids: tuple[str, ...]
 
 # %% ../../nbs/B0_tables.ipynb #039b3d56
 SHAPES = ("A", "AB", "AABA", "AAB")
@@ -122,10 +168,15 @@ def _player(words):
 
 # %% ../../nbs/B0_tables.ipynb #85c1bf98
 @lru_cache(None)
-def roster(
-    table: str,  # a band's `players`: a line that does not begin with a role goes on with the grids of the line above
-) -> tuple:  # of `Player`
-    "Read the rows of a band."
+def roster(table: str) -> tuple[Player, ...]:
+    """The players of a band.
+
+    Args:
+        table: a band's `players`: a line that does not begin with a role goes on with the grids of the line above.
+
+    Raises:
+        ValueError: for a row that is none, naming it.
+    """
     rows = []
     for line in table.strip().splitlines():
         words = line.split()

@@ -10,7 +10,6 @@ import json
 import logging
 import warnings
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.util import find_spec
 
 import torch
@@ -53,9 +52,9 @@ def export_onnx(vae, path):
     """
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise ValueError(f'export_onnx: expected onnx and onnxscript, got no {missing[0]}: pip install "musevae[onnx]"')
-    path, device, training = folder(path), vae.log_scale.device, vae.training
-    x, z = torch.rand(2, 1, *vae.spec.shape, device=device), torch.zeros(2, vae.config.latent_dim, device=device)
-    about = dict(vae=json.dumps(asdict(vae.config)), mel=json.dumps(vae.spec.to_dict()), mel_fingerprint=vae.spec.fingerprint)
+    path, device, training = folder(path), vae.device, vae.training
+    x, z = torch.rand(2, 1, *vae.spec.shape, device=device), torch.zeros(2, vae.latent_dim, device=device)
+    about = dict(vae=json.dumps(vae.config.to_dict()), mel=json.dumps(vae.spec.to_dict()), mel_fingerprint=vae.spec.fingerprint)
     parts = {"encoder": ("posterior", "x", x, ["mean", "std"]), "decoder": ("decode", "z", z, ["magnitude"])}
     for name, (method, given, example, results) in parts.items():
         with _hushed():

@@ -126,6 +126,11 @@ class Likelihood(nn.Module):
         "Noise of scale 1, of that `shape`, drawn with `generator`."
         raise NotImplementedError
 
+    @staticmethod
+    def of_spread(spread: torch.Tensor) -> torch.Tensor:
+        "The scale of noise whose standard deviation is `spread`."
+        return spread
+
     def nll(self, x: torch.Tensor, x_hat: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         "−log p(x|z) of windows `x` around `x_hat`, decoded from `z`: `(batch,)`, nats."
         return self.nll_at(x, x_hat, self.scale)
@@ -142,6 +147,16 @@ class Likelihood(nn.Module):
     def calibrate(self, x: torch.Tensor, x_hat: torch.Tensor, momentum: float = 1.0, z: torch.Tensor | None = None) -> None:
         "Move the scale towards the optimum of `x` around `x_hat`, decoded from `z`, by the fraction `momentum`, in log."
         self.settle(self.optimum(x, x_hat, z), momentum)
+
+    def start(self, x: torch.Tensor, x_hat: torch.Tensor, spread: torch.Tensor) -> None:
+        """Set the scale before training.
+
+        Args:
+            x: training windows, `(n, 1, n_mels, frames)`.
+            x_hat: pictures of them from the closed form, z drawn; a scale a band is what their errors have.
+            spread: standard deviation of the noise in the closed form, `()`; what a single scale is set by.
+        """
+        self.settle(self.optimum(x, x_hat) if self.log_scale.ndim else self.of_spread(spread).clamp_min(1e-3))
 
     @torch.no_grad()
     def draw(self, x_hat: torch.Tensor, generator: torch.Generator | None = None, z: torch.Tensor | None = None) -> torch.Tensor:
@@ -177,6 +192,11 @@ class Laplace(Likelihood):
     def fitted(errors: torch.Tensor, axes: list[int], floor: float) -> torch.Tensor:
         "Mean absolute value of `errors` over `axes`, at least `floor`."
         return errors.abs().mean(axes).clamp_min(floor)
+
+    @staticmethod
+    def of_spread(spread: torch.Tensor) -> torch.Tensor:
+        "The scale of Laplace noise whose standard deviation is `spread`: its √½."
+        return spread / math.sqrt(2)
 
     @staticmethod
     def noise(shape: Sequence[int], generator: torch.Generator | None = None) -> torch.Tensor:

@@ -28,6 +28,13 @@ class SeparableTransform(nn.Module):
     With `latent_dim = 0` only the mean spectrum is left.
     """
 
+    profile: torch.Tensor
+    bands: torch.Tensor
+    cosines: torch.Tensor
+    index: torch.Tensor
+    variance: torch.Tensor
+    noise: torch.Tensor
+
     def __init__(self, shape, latent_dim):
         super().__init__()
         bands, frames = shape

@@ -20,7 +20,9 @@ from .phase import griffin_lim, istft, loudest_tree, pghi, phase_steps, stft  # 
 INVERTERS: dict[str, type["Inverter"]] = {}
 
 # %% ../../nbs/11_vocoder.ipynb #2e32eb3f
-def _pictures(x, ref_db, n_mels):
+def _pictures(
+    x: torch.Tensor | np.ndarray, ref_db: torch.Tensor | np.ndarray, n_mels: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     "Pictures and references at the border, float32 and on one device, or a `MelError`."
     x = torch.as_tensor(x).float()
     ref_db = torch.as_tensor(ref_db, device=x.device, dtype=x.dtype)
@@ -31,11 +33,11 @@ def _pictures(x, ref_db, n_mels):
     if not (x.isfinite().all() and ref_db.isfinite().all()):
         raise MelError("x, ref_db: expected finite numbers, got NaN or infinity")
     low, high = (v.item() for v in x.aminmax())
-    if low < -1 or high > 2:  # a decoder may leave 0 ... 1, but not by the whole scale
-        raise MelError(f"x: expected log-mel pictures, about 0 to 1, got values from {low:.3g} to {high:.3g}")
     # magnitudes: positive everywhere, and most of them small (median of the demo model: .14 of the largest, or less)
     if 0 < low < 0.005 * high and x.median() < 0.2 * high:
         raise MelError("x: expected log-mel pictures, as vae.picture and spec.forward return them, got magnitudes (of decode?)")
+    if low < -1 or high > 2:  # a decoder may leave 0 ... 1, but not by the whole scale
+        raise MelError(f"x: expected log-mel pictures, about 0 to 1, got values from {low:.3g} to {high:.3g}")
     return x, ref_db
 
 # %% ../../nbs/11_vocoder.ipynb #fcd1747f
@@ -59,7 +61,7 @@ class Inverter:
         self.options = {**self.defaults, **options}
 
     def __init_subclass__(cls) -> None:
-        cls.defaults = {**super(cls, cls).defaults, **cls.__dict__.get("defaults", {})}
+        cls.defaults = {k: v for kind in reversed(cls.__mro__) for k, v in vars(kind).get("defaults", {}).items()}
         if "name" in cls.__dict__:
             known = INVERTERS.setdefault(cls.name, cls)
             if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):

@@ -23,10 +23,12 @@ class Framing(Protocol):
     """
 
     @property
-    def n_fft(self) -> int: "Samples in a Fourier frame."
+    def n_fft(self) -> int:
+        "Samples in a Fourier frame."
 
     @property
-    def hop(self) -> int: "Samples from frame to frame."
+    def hop(self) -> int:
+        "Samples from frame to frame."
 
 # %% ../../nbs/11a_phase.ipynb #4522f9e0
 def stft(y: torch.Tensor, spec: Framing) -> torch.Tensor:
@@ -65,14 +67,14 @@ def griffin_lim(
     if phase is None:
         generator = torch.Generator().manual_seed(seed)
         phase = 2 * torch.pi * torch.rand(magnitude.shape[1:], generator=generator).to(magnitude)
-    tiny = torch.finfo(magnitude.dtype).tiny
-    turn, before = torch.polar(torch.ones_like(magnitude), phase.expand_as(magnitude)), torch.zeros(())
+    tiny = torch.finfo(magnitude.dtype).tiny  # where a spectrum is nothing, its phase is anything
+    phasor, previous = torch.polar(torch.ones_like(magnitude), phase.expand_as(magnitude)), torch.zeros(())
     for _ in range(iterations):
-        now = stft(istft(magnitude * turn, spec, samples), spec)
-        turn = now - momentum / (1 + momentum) * before
-        turn = turn / turn.abs().clamp_min(tiny)
-        before = now
-    return istft(magnitude * turn, spec, samples)
+        spectrum = stft(istft(magnitude * phasor, spec, samples), spec)
+        phasor = spectrum - momentum / (1 + momentum) * previous
+        phasor = phasor / phasor.abs().clamp_min(tiny)
+        previous = spectrum
+    return istft(magnitude * phasor, spec, samples)
 
 # %% ../../nbs/11a_phase.ipynb #c5d97e81
 def phase_steps(magnitude: np.ndarray, spec: Framing) -> tuple[np.ndarray, np.ndarray]:
@@ -85,11 +87,11 @@ def phase_steps(magnitude: np.ndarray, spec: Framing) -> tuple[np.ndarray, np.nd
     Returns:
         Two arrays `(bins, frames)`.
     """
-    level = np.log(np.maximum(magnitude, 1e-10 * magnitude.max() + 1e-30))
-    gamma = 0.25645 * spec.n_fft**2  # the Gaussian closest to a Hann window
+    level = np.log(np.maximum(magnitude, 1e-10 * magnitude.max() + 1e-30))  # 1e-30: silence has a logarithm too
+    gamma = 0.25645 * spec.n_fft**2  # the Gaussian closest to a Hann window, as published
     across_bins, across_frames = np.gradient(level)
-    turn = 2 * np.pi * spec.hop / spec.n_fft * np.arange(len(level))[:, None]
-    to_next_frame = turn + spec.hop * spec.n_fft / gamma * across_bins
+    advance = 2 * np.pi * spec.hop / spec.n_fft * np.arange(len(level))[:, None]  # of a tone in the middle of its bin
+    to_next_frame = advance + spec.hop * spec.n_fft / gamma * across_bins
     to_next_bin = -np.pi - gamma / (spec.hop * spec.n_fft) * across_frames
     return to_next_frame, to_next_bin
 
@@ -109,7 +111,7 @@ def loudest_tree(magnitude: np.ndarray) -> np.ndarray:
     rank = np.empty(magnitude.size)
     rank[np.argsort(-magnitude, axis=None, kind="stable")] = np.arange(magnitude.size)
     softer, louder = np.maximum(rank[one], rank[other]), np.minimum(rank[one], rank[other])
-    cost = 1 + softer + louder / magnitude.size
+    cost = 1 + softer + louder / magnitude.size  # ranks, so that no two links cost the same; 1: zero would be no link
     tree = minimum_spanning_tree(coo_array((cost, (one, other)), shape=(magnitude.size,) * 2).tocsr())
     root = int(magnitude.argmax())
     _, parent = breadth_first_order(tree, root, directed=False)
@@ -126,9 +128,9 @@ def pghi(magnitude: np.ndarray, spec: Framing) -> np.ndarray:
     """
     to_frame, to_bin = (slope.ravel() for slope in phase_steps(magnitude, spec))
     parent = loudest_tree(magnitude)
-    way = np.arange(magnitude.size) - parent  # ±1: a frame on or back; ± frames: a bin up or down
+    step = np.arange(magnitude.size) - parent  # ±1: a frame on or back; ± frames: a bin up or down
     mean_frame, mean_bin = (to_frame + to_frame[parent]) / 2, (to_bin + to_bin[parent]) / 2
-    phase = np.where(np.abs(way) == 1, np.sign(way) * mean_frame, np.sign(way) * mean_bin)
+    phase = np.where(np.abs(step) == 1, np.sign(step) * mean_frame, np.sign(step) * mean_bin)
     root = int(magnitude.argmax())
     while (parent != root).any():  # sum along all ways at once: every pass doubles the part already summed
         phase, parent = phase + phase[parent], parent[parent]

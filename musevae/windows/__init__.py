@@ -6,6 +6,8 @@
 __all__ = ['WindowSet', 'mel_windows', 'ClipSet', 'mel_clips', 'CACHE', 'corpus_key']
 
 # %% ../../nbs/03c_windows.ipynb #59eb71e0
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +26,21 @@ _all_ = ["CACHE", "corpus_key"]
 # %% ../../nbs/03c_windows.ipynb #e14ea5fb
 @dataclass(frozen=True, eq=False, repr=False)
 class WindowSet:
-    "Every window of a corpus: pictures, references, and the table that says whose they are."
+    """Every window of a corpus: pictures, references, and the table that says whose they are.
 
-    x: np.ndarray  # (n, n_mels, frames) float16, in memory or mapped from disk
-    ref_db: np.ndarray  # (n,) float32
-    table: pd.DataFrame  # one row a window: track, window, genre, split, artist, start_s, path
+    Attributes:
+        x: `(n, n_mels, frames)` float16, in memory or mapped from disk.
+        ref_db: `(n,)` float32, dB.
+        table: one row a window: track, window, genre, split, artist, start_s, path.
+        spec: that made the pictures.
+        key: hash of the clips and of the spec.
+    """
+
+    x: np.ndarray
+    ref_db: np.ndarray
+    table: pd.DataFrame
     spec: MelSpec
-    key: str = ""  # hash of the clips and of the spec
+    key: str = ""
 
     def __post_init__(self):
         if not len(self.x) == len(self.ref_db) == len(self.table):
@@ -46,12 +56,24 @@ class WindowSet:
         clips, (bands, frames) = self.table["track"].nunique() if "track" in self.table else "unnamed", self.x.shape[1:]
         return f"WindowSet({len(self)} windows of {bands} × {frames} from {clips} clips, mel {self.spec.fingerprint})"
 
-    def tensor(self, device="cpu"):
-        "All pictures on a device: `(n, 1, n_mels, frames)` float32."
+    def tensor(self, device: str | torch.device = "cpu") -> torch.Tensor:
+        "All pictures on a `device`: `(n, 1, n_mels, frames)` float32."
         return torch.from_numpy(np.array(self.x)).to(device).float().unsqueeze(1)
 
-    def select(self, what):
-        "The windows of a split (by name) or of a mask or list of row numbers."
+    def batches(self, size: int = 64, device: torch.device | str = "cpu") -> Iterator[torch.Tensor]:
+        "The pictures on a `device`, at most `size` at a time: `(size, 1, n_mels, frames)` float32, in order."
+        for start in range(0, len(self), size):
+            yield torch.from_numpy(np.array(self.x[start : start + size])).to(device).float().unsqueeze(1)
+
+    def select(self, what: str | Sequence | np.ndarray | pd.Series) -> "WindowSet":
+        """Some of the windows, in memory.
+
+        Args:
+            what: a split by its name, a mask `(n,)`, or a list of row numbers.
+
+        Raises:
+            MelError: for a split that has no window.
+        """
         if isinstance(what, str):
             if "split" not in self.table or not (self.table["split"] == what).any():
                 have = sorted(self.table["split"].dropna().unique()) if "split" in self.table else []
@@ -69,15 +91,22 @@ def _window_rows(y, spec):
 
 # %% ../../nbs/03c_windows.ipynb #a5a0043d
 def mel_windows(
-    corpus,  # table of clips: track, path, sha256; genre, split, artist where known
-    spec=None,  # `MelSpec()` if None
-    *,
-    cache=None,  # folder that caches stand in; `home()` if None
-    workers=None,  # files read at a time; as many as cores, up to eight, if None
-    progress=True,  # a bar on stderr
-    read=read_audio,  # how a file is read: `(path, sample_rate=, sha256=)` -> samples
-):
-    "All windows of a corpus as a `WindowSet`; kept in the folder `mel-<key>` under `cache` (default: `home()`)."
+    corpus: pd.DataFrame, spec: MelSpec | None = None, *, cache: str | os.PathLike | None = None,
+    workers: int | None = None, progress: bool = True, read: Callable[..., np.ndarray] = read_audio,
+) -> WindowSet:
+    """All windows of a corpus, every clip cut at the same places; kept in the folder `mel-<key>` under `cache`.
+
+    Args:
+        corpus: table of clips: track, path, sha256; genre, split, artist where known.
+        spec: `MelSpec()` if None.
+        cache: folder that caches stand in; `musevae.store.home()` if None.
+        workers: files read at a time; as many as cores, up to eight, if None.
+        progress: a bar on stderr.
+        read: how a file is read: `(path, sample_rate=, sha256=)` → samples.
+
+    Raises:
+        MelError: if no clip can be used; a clip that cannot is left out with a warning.
+    """
     spec = spec or MelSpec()
     arrays, corpus, key = cached_rows(corpus, Recipe("windows", spec, _window_rows, read, workers, progress), cache)
     clip = arrays["clip"]
@@ -90,12 +119,21 @@ def mel_windows(
 # %% ../../nbs/03c_windows.ipynb #e10608e4
 @dataclass(frozen=True, eq=False, repr=False)
 class ClipSet:
-    "Whole clips as mel levels, frame after frame, for windows cut anywhere: a free augmentation."
+    """Whole clips as mel levels, frame after frame, for windows cut anywhere: a free augmentation.
 
-    level: np.ndarray  # (all frames, n_mels) float16, dB, in memory or mapped from disk
-    peak_db: np.ndarray  # (all frames,) float32, dB of the loudest band of each frame
-    start: np.ndarray  # (clips + 1,) where each clip begins
-    table: pd.DataFrame  # one row a clip
+    Attributes:
+        level: `(all frames, n_mels)` float16, dB, in memory or mapped from disk.
+        peak_db: `(all frames,)` float32, dB of the loudest band of each frame.
+        start: `(clips + 1,)` where each clip begins.
+        table: one row a clip.
+        spec: that made the levels.
+        key: hash of the clips and of the spec.
+    """
+
+    level: np.ndarray
+    peak_db: np.ndarray
+    start: np.ndarray
+    table: pd.DataFrame
     spec: MelSpec
     key: str = ""
 
@@ -105,14 +143,19 @@ class ClipSet:
     def __repr__(self):
         return f"ClipSet({len(self)} clips, {len(self.level)} frames of {self.level.shape[1]}, mel {self.spec.fingerprint})"
 
-    def crops(self, clips, *, seed=None, device="cpu"):
-        """A window at a random place of each of `clips`, a list of row numbers: `x (n, 1, n_mels, frames)`, `ref_db (n,)`.
+    def crops(
+        self, clips: Sequence[int] | np.ndarray, *, seed: int | None = None, device: str | torch.device = "cpu",
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A window at a random place of each of some clips: `x (n, 1, n_mels, frames)` in [0, 1] and `ref_db (n,)` in dB.
 
-        The same places for the same whole number `seed`; with None, others at each call.
+        Args:
+            clips: row numbers of the table, in any order, repeated or not.
+            seed: the same places for the same whole number; None: others at each call.
+            device: where to.
         """
-        clips = np.asarray(clips)
-        room = np.diff(self.start)[clips] - self.spec.frames
-        first = self.start[clips] + np.random.default_rng(seed).integers(0, room + 1)
+        rows = np.asarray(clips)
+        last = np.diff(self.start)[rows] - self.spec.frames  # place in the clip where a window may begin
+        first = self.start[rows] + np.random.default_rng(seed).integers(0, last + 1)
         frames = first[:, None] + np.arange(self.spec.frames)
         level = torch.from_numpy(self.level[frames]).to(device).float().mT.unsqueeze(1)
         ref_db = torch.from_numpy(self.peak_db[frames].max(1)).to(device).clamp_min(self.spec.floor_db)
@@ -126,15 +169,22 @@ def _frame_rows(y, spec):
 
 # %% ../../nbs/03c_windows.ipynb #dfd84e07
 def mel_clips(
-    corpus,  # table of clips: track, path, sha256; genre, split, artist where known
-    spec=None,  # `MelSpec()` if None
-    *,
-    cache=None,  # folder that caches stand in; `home()` if None
-    workers=None,  # files read at a time; as many as cores, up to eight, if None
-    progress=True,  # a bar on stderr
-    read=read_audio,  # how a file is read: `(path, sample_rate=, sha256=)` -> samples
-):
-    "All clips of a corpus as a `ClipSet`, for random crops; kept as `mel_windows` keeps its windows."
+    corpus: pd.DataFrame, spec: MelSpec | None = None, *, cache: str | os.PathLike | None = None,
+    workers: int | None = None, progress: bool = True, read: Callable[..., np.ndarray] = read_audio,
+) -> ClipSet:
+    """All clips of a corpus whole, for random crops; kept as `mel_windows` keeps its windows.
+
+    Args:
+        corpus: table of clips: track, path, sha256; genre, split, artist where known.
+        spec: `MelSpec()` if None.
+        cache: folder that caches stand in; `musevae.store.home()` if None.
+        workers: files read at a time; as many as cores, up to eight, if None.
+        progress: a bar on stderr.
+        read: how a file is read: `(path, sample_rate=, sha256=)` → samples.
+
+    Raises:
+        MelError: if no clip can be used; a clip that cannot is left out with a warning.
+    """
     spec = spec or MelSpec()
     arrays, corpus, key = cached_rows(corpus, Recipe("clips", spec, _frame_rows, read, workers, progress), cache)
     used, start = np.unique(arrays["clip"], return_index=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from .. import store
@@ -28,8 +29,17 @@ from ..mel import MelError, MelSpec
 from ..mel.compiled import one_thread
 
 # %% ../../nbs/03d_cache.ipynb #5290007d
-def corpus_key(corpus, spec, kind="windows"):
-    "Sixteen hexadecimal digits that name the pictures of these clips, in this order, under this spec."
+def corpus_key(corpus: pd.DataFrame, spec: MelSpec, kind: str = "windows") -> str:
+    """Sixteen hexadecimal digits that name the rows of some clips, in this order, under a spec.
+
+    Args:
+        corpus: table of clips with the columns track, path and sha256.
+        spec: its fingerprint counts.
+        kind: of rows, "windows" or "clips".
+
+    Raises:
+        MelError: for an empty table, or a column that is not there.
+    """
     if not len(corpus):
         raise MelError("corpus: expected at least one clip, got an empty table")
     missing = [c for c in ("track", "path", "sha256") if c not in corpus]
@@ -42,14 +52,23 @@ def corpus_key(corpus, spec, kind="windows"):
 # %% ../../nbs/03d_cache.ipynb #24ac696d
 @dataclass(frozen=True)
 class Recipe:
-    "What the rows of a cache are, and how they are made."
+    """What the rows of a cache are, and how they are made.
 
-    kind: str  # the name of these rows in the key
+    Attributes:
+        kind: the name of these rows in the key.
+        spec: the mel spec.
+        rows_of: `(samples, spec)` → `(x (rows, ...), ref_db (rows,))`, arrays of NumPy; MelError if a clip has none.
+        read: `(path, sample_rate=, sha256=)` → samples, as `musevae.corpus.read_audio`.
+        workers: files read at a time; as many as cores, up to eight, if None.
+        progress: a bar on stderr.
+    """
+
+    kind: str
     spec: MelSpec
-    rows_of: Callable  # (samples, spec) -> (x (rows, ...), ref_db (rows,)), arrays of NumPy; MelError if a clip has none
-    read: Callable = read_audio  # (path, sample_rate=, sha256=) -> samples
-    workers: int | None = None  # files read at a time; as many as cores, up to eight, if None
-    progress: bool = True  # a bar on stderr
+    rows_of: Callable[[np.ndarray, MelSpec], tuple[np.ndarray, np.ndarray]]
+    read: Callable[..., np.ndarray] = read_audio
+    workers: int | None = None
+    progress: bool = True
 
 # %% ../../nbs/03d_cache.ipynb #888f4d33
 def _read_rows(clips, recipe):
@@ -244,10 +263,21 @@ def _lines(corpus, why):
 
 
 # %% ../../nbs/03d_cache.ipynb #01a84036
-def cached_rows(corpus, recipe, cache=None):
-    """Arrays of a corpus from its cache folder, made first if need be, the clips that they are of, and their key.
+def cached_rows(
+    corpus: pd.DataFrame, recipe: Recipe, cache: str | os.PathLike | None = None,
+) -> tuple[dict[str, np.ndarray], pd.DataFrame, str]:
+    """Rows of a corpus from its cache folder, made first if need be; the clips that they are of; and the cache's key.
 
-    The arrays are `x`, `ref_db` and `clip`, the number of the clip of each row. A warning names each clip left out.
+    The rows are the arrays `x`, `ref_db` and `clip`, the number of the clip of each row. A warning names each clip left out.
+
+    Args:
+        corpus: table of clips with the columns track, path and sha256.
+        recipe: what the rows are.
+        cache: folder that caches stand in; `musevae.store.home()` if None.
+
+    Raises:
+        MelError: if there is no row, or a cache folder is not what its record says.
+        StoreError: if the disk refuses.
     """
     given = len(corpus)
     at, key, corpus, left_out = _find(corpus, recipe, cache)
