@@ -44,9 +44,10 @@ data: $(READY)    ## the made corpus and the demo run, made on first use (minute
 	@echo "== made corpus and demo run"
 	@$(BIN)/python -c "from musevae.demo import demo_run; print('demo run:', demo_run().path)"
 
-lint: $(READY)    ## ruff over the package, the notebooks and the tests
+lint: $(READY)    ## ruff over the package, the notebooks and the tests; mypy over the package
 	@echo "== lint"
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 
 sync: $(READY)    ## export and clean: nothing may change
 	@echo "== export, clean"

@@ -10,6 +10,7 @@ __all__ = ['constant', 'linear', 'sigmoid', 'cosine', 'cyclical', 'SCHEDULES', '
 import math
 import numbers
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -28,41 +29,51 @@ def _number(value, least=-math.inf):
 # %% ../nbs/06_annealing.ipynb #5a8035c4
 @dataclass(frozen=True)
 class Constant:
-    "β at every step: `beta`."
+    """β at every step: `beta`.
 
-    beta: float = 1.0  # ≥ 0
+    Attributes:
+        beta: ≥ 0.
+    """
+
+    beta: float = 1.0
 
     def __post_init__(self):
         _require(_number(self.beta, 0), "beta", "a finite number ≥ 0", self.beta)
 
-    def __call__(self, step) -> float:
+    def __call__(self, step: float) -> float:
         "β at `step` ≥ 0."
         _require(_number(step, 0), "step", "a finite number ≥ 0", step)
         return float(self.beta)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         "The arguments of `schedule` that make this object again."
         return {"name": type(self).__name__.lower(), **asdict(self)}
 
 # %% ../nbs/06_annealing.ipynb #6ea25607
 @dataclass(frozen=True)
 class Linear:
-    "β from `start` to `end` in equal steps, then held: start + (end − start) u, u = min(step/steps, 1)."
+    """β from `start` to `end` in equal steps, then held: start + (end − start) u, u = min(step/steps, 1).
 
-    steps: float  # length of the ramp, > 0, in the unit of `step`
-    start: float = 0.0  # β at step 0, ≥ 0
-    end: float = 1.0  # β from `steps` on, ≥ 0
+    Attributes:
+        steps: length of the ramp, > 0, in the unit of `step`.
+        start: β at step 0, ≥ 0.
+        end: β from `steps` on, ≥ 0.
+    """
+
+    steps: float
+    start: float = 0.0
+    end: float = 1.0
 
     def __post_init__(self):
         _require(_number(self.steps) and self.steps > 0, "steps", "a finite number > 0", self.steps)
         _require(_number(self.start, 0), "start", "a finite number ≥ 0", self.start)
         _require(_number(self.end, 0), "end", "a finite number ≥ 0", self.end)
 
-    def shape(self, u) -> float:
+    def shape(self, u: float) -> float:
         "How much of the way from `start` to `end` is gone at the fraction `u` of the ramp: 0 at 0, 1 at 1."
         return u
 
-    def __call__(self, step) -> float:
+    def __call__(self, step: float) -> float:
         "β at `step` ≥ 0, whole or fractional."
         _require(_number(step, 0), "step", "a finite number ≥ 0", step)
         s = self.shape(min(step / self.steps, 1.0))
@@ -73,16 +84,20 @@ class Linear:
 # %% ../nbs/06_annealing.ipynb #a253631a
 @dataclass(frozen=True)
 class Sigmoid(Linear):
-    "β along a logistic curve stretched to end exactly at its ends: ½ + ½ tanh(k(u − ½)/2) / tanh(k/4)."
+    """β along a logistic curve stretched to end exactly at its ends: ½ + ½ tanh(k(u − ½)/2) / tanh(k/4).
 
-    steepness: float = 10.0  # k > 0: slope at the middle, k/4 · coth(k/4) of `Linear`'s
+    Attributes:
+        steepness: k > 0: slope at the middle, k/4 · coth(k/4) of `Linear`'s.
+    """
+
+    steepness: float = 10.0
 
     def __post_init__(self):
         super().__post_init__()
         _require(_number(self.steepness) and self.steepness > 0, "steepness", "a finite number > 0", self.steepness)
 
-    def shape(self, u) -> float:
-        "½ + ½ tanh(k(u − ½)/2) / tanh(k/4)."
+    def shape(self, u: float) -> float:
+        "½ + ½ tanh(k(u − ½)/2) / tanh(k/4) at the fraction `u` of the ramp."
         return 0.5 + 0.5 * math.tanh(self.steepness * (u - 0.5) / 2) / math.tanh(self.steepness / 4)
 
 # %% ../nbs/06_annealing.ipynb #96e4f013
@@ -90,17 +105,22 @@ class Sigmoid(Linear):
 class Cosine(Linear):
     "β along half a cosine: (1 − cos πu)/2, flat at both ends."
 
-    def shape(self, u) -> float:
-        "(1 − cos πu)/2."
+    def shape(self, u: float) -> float:
+        "(1 − cos πu)/2 at the fraction `u` of the ramp."
         return (1 - math.cos(math.pi * u)) / 2
 
 # %% ../nbs/06_annealing.ipynb #9fa3625f
 @dataclass(frozen=True)
 class Cyclical(Linear):
-    "β in `cycles` equal cycles; each climbs in a line for the fraction `ramp` of its length and holds `end` after."
+    """β in `cycles` equal cycles; each climbs in a line for the fraction `ramp` of its length and holds `end` after.
 
-    cycles: int = 4  # ≥ 1
-    ramp: float = 0.5  # fraction of a cycle spent climbing, in (0, 1]
+    Attributes:
+        cycles: ≥ 1.
+        ramp: fraction of a cycle spent climbing, in (0, 1].
+    """
+
+    cycles: int = 4
+    ramp: float = 0.5
 
     def __post_init__(self):
         super().__post_init__()
@@ -108,7 +128,7 @@ class Cyclical(Linear):
         _require(whole and self.cycles >= 1, "cycles", "a whole number ≥ 1", self.cycles)
         _require(_number(self.ramp) and 0 < self.ramp <= 1, "ramp", "a number in (0, 1]", self.ramp)
 
-    def __call__(self, step) -> float:
+    def __call__(self, step: float) -> float:
         "β at `step` ≥ 0; after the last cycle `end` is held."
         _require(_number(step, 0), "step", "a finite number ≥ 0", step)
         place = step * self.cycles / self.steps
@@ -119,15 +139,18 @@ class Cyclical(Linear):
 constant, linear, sigmoid, cosine, cyclical = Constant, Linear, Sigmoid, Cosine, Cyclical
 
 # %% ../nbs/06_annealing.ipynb #614361be
-SCHEDULES = {s.__name__.lower(): s for s in (Constant, Linear, Sigmoid, Cosine, Cyclical)}  # by name
+# by name; called with the schedule's fields
+SCHEDULES: dict[str, type[Any]] = {s.__name__.lower(): s for s in (Constant, Linear, Sigmoid, Cosine, Cyclical)}
 
 # %% ../nbs/06_annealing.ipynb #320d986b
-def schedule(
-    name: str,  # "constant", "linear", "sigmoid", "cosine" or "cyclical"
-    steps=None,  # length, > 0; a constant has none and takes no notice of it
-    **options,  # the schedule's other fields: beta; start, end; steepness; cycles, ramp
-):
-    "The schedule of that name; `schedule(**s.to_dict()) == s`."
+def schedule(name: str, steps: float | None = None, **options: Any) -> Constant | Linear:
+    """The schedule of that name; `schedule(**s.to_dict()) == s`.
+
+    Args:
+        name: a name in `SCHEDULES`: "constant", "linear", "sigmoid", "cosine" or "cyclical".
+        steps: length, > 0; a constant has none and takes no notice of it.
+        **options: the schedule's other fields: beta; start, end; steepness; cycles, ramp.
+    """
     _require(name in SCHEDULES, "name", f"one of {', '.join(SCHEDULES)}", name)
     kind = SCHEDULES[name]
     known = [f for f in kind.__dataclass_fields__ if f != "steps"]
@@ -136,25 +159,29 @@ def schedule(
     return kind(**options) if kind is Constant else kind(steps, **options)
 
 # %% ../nbs/06_annealing.ipynb #e16f1544
-def free_bits(
-    kl_per_unit: torch.Tensor,  # rate of every unit, nats, mean over the batch: `(d,)`; `(batch, d)` is averaged first
-    lam: float,  # floor per unit, nats, ≥ 0
-) -> torch.Tensor:
-    "The rate with a floor under every unit, Σⱼ max(KLⱼ, λ): `()`, nats. Below the floor a unit feels no pull."
+def free_bits(kl_per_unit: torch.Tensor, lam: float) -> torch.Tensor:
+    """The rate with a floor under every unit, Σⱼ max(KLⱼ, λ): `()`, nats. Below the floor a unit feels no pull.
+
+    Args:
+        kl_per_unit: rate of every unit, nats, mean over the batch: `(d,)`; `(batch, d)` is averaged first.
+        lam: floor per unit, nats, ≥ 0.
+    """
     _require(_number(lam, 0), "lam", "a finite number of nats ≥ 0", lam)
     mean = kl_per_unit.mean(0) if kl_per_unit.ndim > 1 else kl_per_unit
     return mean.clamp_min(lam).sum()
 
 # %% ../nbs/06_annealing.ipynb #b735bb76
-def target_rate(
-    beta: float,  # β of the step just made, > 0
-    rate: float,  # rate measured at that step, nats per window, ≥ 0
-    target: float,  # wanted rate, nats per window, > 0
-    *,
-    gain: float = 0.02,  # g > 0: change of log β per step and per 100 % of error
-    bounds=(1e-4, 1e4),  # β stays in here, 0 < least ≤ most
-) -> float:
-    "β for the next step, β·exp(g·clip((rate − target)/target, −1, 1)): up while the rate is too high, down while too low."
+def target_rate(beta: float, rate: float, target: float, *, gain: float = 0.02,
+                bounds: tuple[float, float] = (1e-4, 1e4)) -> float:
+    """β for the next step, β·exp(g·clip((rate − target)/target, −1, 1)): up while the rate is too high, else down.
+
+    Args:
+        beta: β of the step just made, > 0.
+        rate: rate measured at that step, nats per window, ≥ 0.
+        target: wanted rate, nats per window, > 0.
+        gain: g > 0: change of log β per step and per 100 % of error.
+        bounds: β stays in here, 0 < least ≤ most.
+    """
     _require(_number(beta) and beta > 0, "beta", "a finite number > 0", beta)
     _require(_number(rate, 0), "rate", "a finite number of nats ≥ 0", rate)
     _require(_number(target) and target > 0, "target", "a finite number of nats > 0", target)
@@ -165,12 +192,14 @@ def target_rate(
     return min(max(beta * math.exp(gain * error), least), most)
 
 # %% ../nbs/06_annealing.ipynb #a86609bd
-def rate_penalty(
-    rate: torch.Tensor,  # rate of the batch, nats per window: `()`
-    target: float,  # wanted rate, nats per window, ≥ 0
-    weight: float = 1.0,  # ≥ 0; holds the rate at the target once it exceeds the slope −dD/dR there
-) -> torch.Tensor:
-    "weight · |rate − target|: the term to add to the distortion instead of β · rate."
+def rate_penalty(rate: torch.Tensor, target: float, weight: float = 1.0) -> torch.Tensor:
+    """weight · |rate − target|: the term to add to the distortion instead of β · rate.
+
+    Args:
+        rate: rate of the batch, nats per window: `()`.
+        target: wanted rate, nats per window, ≥ 0.
+        weight: ≥ 0; holds the rate at the target once it exceeds the slope −dD/dR there.
+    """
     _require(_number(target, 0), "target", "a finite number of nats ≥ 0", target)
     _require(_number(weight, 0), "weight", "a finite number ≥ 0", weight)
     return weight * (rate - target).abs()

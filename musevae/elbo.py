@@ -95,7 +95,8 @@ def _nll(likelihood, scale):
 
 # %% ../nbs/05_elbo.ipynb #d0758078
 def log_weights(x: torch.Tensor, vae: Any, k: int, *, likelihood: str | Likelihood | None = None,
-                scale: float | torch.Tensor | None = None, x_hat_of: Callable[[torch.Tensor], torch.Tensor] | None = None,
+                scale: float | torch.Tensor | None = None,
+                x_hat_of: Callable[[torch.Tensor], torch.Tensor] | None = None,
                 generator: torch.Generator | None = None) -> torch.Tensor:
     """log p(x, z) − log q(z|x) of `k` samples z ~ q(z|x) of every window: `(k, batch)`, nats.
 
@@ -110,7 +111,8 @@ def log_weights(x: torch.Tensor, vae: Any, k: int, *, likelihood: str | Likeliho
     """
     if k < 1:
         raise ValueError(f"k: expected at least 1 sample, got {k}")
-    nll = _nll(vae.likelihood if likelihood is None else likelihood, getattr(vae, "scale", None) if scale is None else scale)
+    scale = getattr(vae, "scale", None) if scale is None else scale
+    nll = _nll(vae.likelihood if likelihood is None else likelihood, scale)
     if x_hat_of is None:
         x_hat_of = getattr(vae, "picture", vae.decode)
     mean, std = moments(vae.encode(x))
@@ -137,7 +139,7 @@ def iwae(x: torch.Tensor, vae: Any, k: int, **options: Any) -> torch.Tensor:
 
 # %% ../nbs/05_elbo.ipynb #3bfc9f20
 def effective_samples(log_w: torch.Tensor) -> torch.Tensor:
-    """How many samples count, (Σw)² / Σw² of every window: `(batch,)`, from 1, one outweighs all others, to k, all weigh the same.
+    """How many samples count, (Σw)² / Σw²: `(batch,)`, from 1, one outweighs all others, to k, all weigh the same.
 
     Args:
         log_w: log importance weights, `(k, batch)`: `log_weights(x, vae, k)`.

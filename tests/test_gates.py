@@ -55,7 +55,8 @@ def clean(tmp_path_factory):
     shutil.copytree(ROOT / "nbs" / "_book", project / "nbs" / "_book", ignore=shutil.ignore_patterns("__pycache__"))
     (project / "musevae" / "static").mkdir(parents=True)
     shutil.copy(ROOT / "musevae" / "static" / "mount.js", project / "musevae" / "static")
-    (project / "_toc.yml").write_text("format: jb-book\nroot: nbs/index\nchapters:\n  - file: nbs/00_mini\n")
+    parts = "parts:\n  - caption: All\n    chapters:\n      - file: nbs/00_mini\n"
+    (project / "_toc.yml").write_text(f"format: jb-book\nroot: nbs/index\n{parts}")
     (project / "nbs" / "index.md").write_text("# Front\n\n```{bibliography}\n```\n")
     (project / "nbs" / "references.bib").write_text("")
     (project / ".gitignore").write_text("_build/\n__pycache__/\n.ruff_cache/\n")
@@ -94,6 +95,12 @@ def test_lint_stops_an_unused_import(project):
     (project / "musevae" / "mini.py").write_text("import os\n")
     code, said = make(project, "lint")
     assert code != 0 and "F401" in said
+
+
+def test_lint_stops_a_wrong_type(project):
+    (project / "musevae" / "mini.py").write_text('def double(x: int) -> int:\n    return f"{x}{x}"\n')
+    code, said = make(project, "lint")
+    assert code != 0 and "Incompatible return value type" in said
 
 
 def test_lint_stops_an_undefined_name_in_a_chapter(project):

@@ -38,13 +38,14 @@ from musevae.vae.parts import (
 from .pretrained import find_model, read_model, renamed, write_model
 from .prior import PRIORS, Prior
 
-_all_ = ["cosine_basis", "SeparableTransform", "PCABaseline", "ColouredGaussian", "TimeFilter", "softplus_link", "export_onnx"]
+_all_ = ["cosine_basis", "SeparableTransform", "PCABaseline", "ColouredGaussian", "TimeFilter", "softplus_link",
+        "export_onnx"]
 
 # %% ../../nbs/04_vae.ipynb #03a45217
 class VAE(nn.Module):
     """A variational autoencoder of three nouns, and the noise around its pictures.
 
-    x is a picture `(batch, 1, n_mels, frames)` in [0, 1] as `MelSpec.forward` makes it; z is a code `(batch, latent_dim)`.
+    x is a picture `(batch, 1, n_mels, frames)` in [0, 1] as `MelSpec.forward` makes it; z a code `(batch, latent_dim)`.
 
     Args:
         encoder: x -> mean and standard deviation of q(z|x), each `(batch, latent_dim)`.
@@ -102,7 +103,7 @@ class VAE(nn.Module):
         return Normal(*self.posterior(x), validate_args=False)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        "Mel magnitude relative to the reference, `(batch, 1, n_mels, frames)`, positive, of codes `z (batch, latent_dim)`."
+        "Mel magnitude relative to the reference, positive, `(batch, 1, n_mels, frames)`, of codes `z (batch, d)`."
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z: expected shape (batch, {self.latent_dim}), got {tuple(z.shape)}")
         return self.decoder(z)
@@ -112,8 +113,8 @@ class VAE(nn.Module):
         # below the floor the data are clipped; the leak lets a bin that is too dark still learn
         return self.spec.log(self.decode(z), leak=0.1)
 
-    def forward(self, x: torch.Tensor, eps: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        "x̂ of windows `x` from one sample z = mean + std · `eps` (drawn if not given), and the posterior's mean and std."
+    def forward(self, x: torch.Tensor, eps: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+        "x̂ of windows `x` from one sample z = mean + std · `eps` (drawn if not given); mean and std of the posterior."
         mean, std = self.posterior(x)
         eps = torch.randn_like(mean) if eps is None else eps
         return self.picture(mean + std * eps), mean, std
@@ -131,8 +132,8 @@ class VAE(nn.Module):
             ValueError: for a model that was put together by hand: nothing says how to do it again.
         """
         if self.config is None:
-            raise ValueError("save_pretrained: expected a model that VAEConfig.build made, got one put together by hand: "
-                             "keep its state_dict() and the code that makes it")
+            raise ValueError("save_pretrained: expected a model that VAEConfig.build made, got one put together by "
+                             "hand: keep its state_dict() and the code that makes it")
         about = dict(vae=self.config.to_dict(), mel=self.spec.to_dict(), mel_fingerprint=self.spec.fingerprint)
         return write_model(path, self.state_dict(), about)
 
@@ -185,7 +186,7 @@ class VAEConfig:
         return {name: value for name, value in asdict(self).items() if (name, value) != ("prior", "normal")}
 
     def build(self, spec: MelSpec | None = None) -> "ConvVAE":
-        "The model of these choices for pictures of `spec` (the default `MelSpec`), with weights drawn from torch's generator."
+        "The model of these choices for pictures of `spec` (default: `MelSpec()`), weights drawn from torch's generator."
         return ConvVAE(self, spec)
 
     def parts(self, spec: MelSpec) -> tuple[nn.Module, Prior, nn.Module, Likelihood]:
@@ -199,12 +200,15 @@ class VAEConfig:
         encoder = GaussianEncoder(self.latent_dim, closed, beside[0])
         # around a picture that is there already a network learns corrections, which are small: 4 is the filters' gain
         decoder = OUTPUTS[self.output](SumDecoder(path, beside[1], 4.0 if self.profile else 1.0), spec)
-        return encoder, PRIORS[self.prior](self.latent_dim), decoder, LIKELIHOODS[self.likelihood](spec.shape, self.per_band)
+        prior, likelihood = PRIORS[self.prior](self.latent_dim), LIKELIHOODS[self.likelihood](spec.shape, self.per_band)
+        return encoder, prior, decoder, likelihood
 
     def _filters(self, spec):
         "A filter, or none."
+        if not self.filter_blocks:
+            return Absent()
         activation = nn.Identity if self.linear_filters else nn.GELU
-        return TimeFilter(spec.n_mels, self.filter_width, self.filter_blocks, activation) if self.filter_blocks else Absent()
+        return TimeFilter(spec.n_mels, self.filter_width, self.filter_blocks, activation)
 
     def _networks(self, spec):
         "Encoder and decoder network, or none; beside a linear path they start silent."
@@ -213,8 +217,8 @@ class VAEConfig:
         networks = [part(spec.shape, self.latent_dim) for part in pair]
         for network in networks if self.linear else ():
             if not hasattr(network, "head"):
-                raise ValueError(f"VAEConfig.network: expected one whose last layer is called head, to start at zero beside the "
-                                 f"linear path, got {self.network!r}")
+                raise ValueError("VAEConfig.network: expected one whose last layer is called head, to start at zero "
+                                 f"beside the linear path, got {self.network!r}")
             nn.init.zeros_(network.head.weight)
             nn.init.zeros_(network.head.bias)
         return networks
@@ -269,7 +273,7 @@ class ConvVAE(VAE):
             spec: refuse a model that was trained on other spectrograms.
 
         Raises:
-            ValueError: if there is no model, if its pictures are others, or if it has a part that is not registered here.
+            ValueError: if there is no model, if its pictures are others, or if a part of it is not registered here.
         """
         found = find_model(path)
         state, about = read_model(found)
@@ -280,7 +284,7 @@ class ConvVAE(VAE):
         try:
             config = VAEConfig(**about["vae"])
         except ValueError as error:
-            raise ValueError(f"{found}/config.json: {error}; register a part of your own before its models load") from error
+            raise ValueError(f"{found}/config.json: {error}; register a part of your own before it is loaded") from error
         vae = config.build(own)
         vae.load_state_dict(state)
         return vae.eval()

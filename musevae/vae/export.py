@@ -11,6 +11,8 @@ import logging
 import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -44,23 +46,32 @@ def _hushed():
 
 # %% ../../nbs/04b_export.ipynb #277e060b
 @torch.no_grad()
-def export_onnx(vae, path):
-    """Write `encoder.onnx` (x → mean, std) and `decoder.onnx` (z → magnitude) into the folder `path`; returns it.
+def export_onnx(vae: Any, path: str | Path) -> Path:
+    """Write `encoder.onnx` (x → mean, std) and `decoder.onnx` (z → magnitude) into a folder; returns it.
 
     Shapes as in `ConvVAE`, any batch size, float32. The metadata of both files holds what `config.json` of
     `save_pretrained` holds: `vae` and `mel` as JSON, and `mel_fingerprint`.
+
+    Args:
+        vae: the model, a `VAE` that `VAEConfig.build` made; it stays as it is.
+        path: folder, made if it is not there.
+
+    Raises:
+        ValueError: without the packages onnx and onnxscript, naming what to install.
     """
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise ValueError(f'export_onnx: expected onnx and onnxscript, got no {missing[0]}: pip install "musevae[onnx]"')
     path, device, training = folder(path), vae.device, vae.training
     x, z = torch.rand(2, 1, *vae.spec.shape, device=device), torch.zeros(2, vae.latent_dim, device=device)
-    about = dict(vae=json.dumps(vae.config.to_dict()), mel=json.dumps(vae.spec.to_dict()), mel_fingerprint=vae.spec.fingerprint)
+    about = dict(vae=json.dumps(vae.config.to_dict()), mel=json.dumps(vae.spec.to_dict()),
+                 mel_fingerprint=vae.spec.fingerprint)
     parts = {"encoder": ("posterior", "x", x, ["mean", "std"]), "decoder": ("decode", "z", z, ["magnitude"])}
     for name, (method, given, example, results) in parts.items():
         with _hushed():
             part, batch = _Part(vae, method).eval(), {0: torch.export.Dim("batch")}
             program = torch.export.export(part, (example,), dynamic_shapes=(batch,), strict=True)
             exported = torch.onnx.export(program, input_names=[given], output_names=results, dynamo=True, verbose=False)
+            exported = cast(torch.onnx.ONNXProgram, exported)  # which it is, with dynamo
             exported.model.metadata_props.update(about)
             with writing(path / f"{name}.onnx") as draft:
                 exported.save(draft)

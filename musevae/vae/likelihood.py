@@ -83,7 +83,7 @@ def laplace_nll(x: torch.Tensor, x_hat: torch.Tensor, scale: float | torch.Tenso
 
 # %% ../../nbs/05a_likelihood.ipynb #a77b96ba
 class Likelihood(nn.Module):
-    """p(x|z): how pictures scatter around x̂, with the scale of the noise. The base of every likelihood, white by itself.
+    """p(x|z): how pictures scatter around x̂, with the scale of the noise; the base of every likelihood.
 
     White noise is independent on every bin: a subclass says what an error costs (`nll_at`), which scale errors have
     (`fitted`) and how noise is drawn (`noise`). Noise of another kind overrides `nll`, `optimum`, `settle` and `draw`,
@@ -144,8 +144,9 @@ class Likelihood(nn.Module):
         "Move the scale towards `scale` by the fraction `momentum`, in log."
         self.log_scale.lerp_(torch.as_tensor(scale).to(self.log_scale).log(), momentum)
 
-    def calibrate(self, x: torch.Tensor, x_hat: torch.Tensor, momentum: float = 1.0, z: torch.Tensor | None = None) -> None:
-        "Move the scale towards the optimum of `x` around `x_hat`, decoded from `z`, by the fraction `momentum`, in log."
+    def calibrate(self, x: torch.Tensor, x_hat: torch.Tensor, momentum: float = 1.0,
+                  z: torch.Tensor | None = None) -> None:
+        "Move the scale towards the optimum of `x` around `x_hat`, of `z`, by the fraction `momentum`, in log."
         self.settle(self.optimum(x, x_hat, z), momentum)
 
     def start(self, x: torch.Tensor, x_hat: torch.Tensor, spread: torch.Tensor) -> None:
@@ -159,7 +160,8 @@ class Likelihood(nn.Module):
         self.settle(self.optimum(x, x_hat) if self.log_scale.ndim else self.of_spread(spread).clamp_min(1e-3))
 
     @torch.no_grad()
-    def draw(self, x_hat: torch.Tensor, generator: torch.Generator | None = None, z: torch.Tensor | None = None) -> torch.Tensor:
+    def draw(self, x_hat: torch.Tensor, generator: torch.Generator | None = None,
+             z: torch.Tensor | None = None) -> torch.Tensor:
         "x from p(x|z): `x_hat`, decoded from `z`, with noise drawn by `generator`; same shape, not clipped."
         noise = self.noise(x_hat.shape, generator).to(x_hat)
         return x_hat + scale_against(self.scale, x_hat) * noise
@@ -201,13 +203,15 @@ class Laplace(Likelihood):
     @staticmethod
     def noise(shape: Sequence[int], generator: torch.Generator | None = None) -> torch.Tensor:
         "Numbers of that `shape` of mean absolute value 1, drawn with `generator`."
-        return torch.rand(2, *shape, generator=generator).log().diff(dim=0)[0]  # the difference of two exponential variables
+        # the difference of two exponential variables
+        return torch.rand(2, *shape, generator=generator).log().diff(dim=0)[0]
 
 # %% ../../nbs/05a_likelihood.ipynb #92d816dc
-LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": Gaussian, "laplace": Laplace}  # by name; called with (shape, per_band)
+# by name; called with (shape, per_band)
+LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": Gaussian, "laplace": Laplace}
 
 # %% ../../nbs/05a_likelihood.ipynb #8674505e
-def family_of(likelihood: "str | Likelihood") -> "type[Likelihood]":
+def family_of(likelihood: str | Likelihood) -> type[Likelihood]:
     """The class of a `likelihood`, given by its name or as an object.
 
     Raises:
@@ -220,8 +224,8 @@ def family_of(likelihood: "str | Likelihood") -> "type[Likelihood]":
     return LIKELIHOODS[likelihood]
 
 # %% ../../nbs/05a_likelihood.ipynb #d0556559
-def calibrated_scale(x: torch.Tensor, x_hat: torch.Tensor, *, likelihood: "str | Likelihood" = "gaussian", per_band: bool = False,
-                     floor: float = 1e-3) -> torch.Tensor:
+def calibrated_scale(x: torch.Tensor, x_hat: torch.Tensor, *, likelihood: str | Likelihood = "gaussian",
+                     per_band: bool = False, floor: float = 1e-3) -> torch.Tensor:
     """The scale that maximises the likelihood of `x` given `x_hat`: `()`, or `(n_mels,)` if `per_band`.
 
     Args:

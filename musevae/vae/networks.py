@@ -8,6 +8,7 @@ __all__ = ['NETWORKS', 'PaperEncoder', 'PaperDecoder', 'TimeBlock', 'TimeFilter'
 
 # %% ../../nbs/A4_networks.ipynb #98aca32f
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ class PaperEncoder(nn.Module):
     widths = (1, 32, 64, 128, 256, 256)
     strides = ((2, 2), (2, 2), (2, 2), (2, 1), (1, 1))
 
-    def __init__(self, shape, latent_dim):
+    def __init__(self, shape: Sequence[int], latent_dim: int):
         super().__init__()
         layers = []
         for i, stride in enumerate(self.strides):
@@ -33,7 +34,8 @@ class PaperEncoder(nn.Module):
         features = self.widths[-1] * math.ceil(shape[0] / 16) * math.ceil(shape[1] / 8)
         self.mean, self.logvar = nn.Linear(features, latent_dim), nn.Linear(features, latent_dim)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        "Mean and log-variance of pictures `x (batch, 1, n_mels, frames)`: each `(batch, latent_dim)`."
         features = self.maps(x)
         return self.mean(features), self.logvar(features)
 
@@ -41,26 +43,34 @@ class PaperEncoder(nn.Module):
 class PaperDecoder(nn.Module):
     "The paper's decoder: `(batch, latent_dim)` → `(batch, 1, n_mels, frames)` before the Softplus."
 
-    def __init__(self, shape, latent_dim):
+    def __init__(self, shape: Sequence[int], latent_dim: int):
         super().__init__()
         self.shape, self.grid = shape, (math.ceil(shape[0] / 16), math.ceil(shape[1] / 8))
         widths, strides = PaperEncoder.widths[::-1], PaperEncoder.strides[::-1]
         self.dense = nn.Linear(latent_dim, widths[0] * math.prod(self.grid))
         layers = []
         for i, stride in enumerate(strides):
-            out = tuple(s - 1 for s in stride)
+            out = (stride[0] - 1, stride[1] - 1)
             layers += [nn.ConvTranspose2d(widths[i], widths[i + 1], 3, stride, 1, out), nn.ReLU()]
         self.maps = nn.Sequential(*layers[:-1])
 
-    def forward(self, z):
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        "The picture of codes `z (batch, latent_dim)` before the Softplus: `(batch, 1, n_mels, frames)`."
         a = self.maps(self.dense(z).unflatten(1, (-1, *self.grid)))
         return a[..., : self.shape[0], : self.shape[1]]
 
 # %% ../../nbs/A4_networks.ipynb #66ed070f
 class TimeBlock(nn.Module):
-    "A residual block on `(batch, width, frames)`: depthwise over `kernel` frames, then two pointwise layers with `activation`."
+    """A residual block on `(batch, width, frames)`: depthwise over frames, then two pointwise layers.
 
-    def __init__(self, width, expansion=2, kernel=7, activation=nn.GELU):
+    Args:
+        width: channels.
+        expansion: channels between the pointwise layers, as a multiple of `width`.
+        kernel: frames that are mixed, an odd number.
+        activation: between the pointwise layers.
+    """
+
+    def __init__(self, width: int, expansion: int = 2, kernel: int = 7, activation: type[nn.Module] = nn.GELU):
         super().__init__()
         self.mix = nn.Sequential(
             nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width),
@@ -68,24 +78,34 @@ class TimeBlock(nn.Module):
             activation(),
             nn.Conv1d(expansion * width, width, 1),
         )
+        # near the identity at the start, from where a stack of blocks trains well
         self.gain = nn.Parameter(torch.full((width, 1), 0.2))
 
-    def forward(self, u):
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        "`u (batch, width, frames)` and its correction: the same shape."
         return u + self.gain * self.mix(u)
 
 # %% ../../nbs/A4_networks.ipynb #cea22254
 class TimeFilter(nn.Module):
-    "Picture in, correction of the same shape out; zero at the start. `(batch, 1, n_mels, frames)`."
+    """Picture in, correction of the same shape out; zero at the start. `(batch, 1, n_mels, frames)`.
 
-    def __init__(self, n_mels, width, blocks, activation=nn.GELU):
+    Args:
+        n_mels: bands.
+        width: channels inside.
+        blocks: how many `TimeBlock`s.
+        activation: in them and after; `nn.Identity` makes the filter linear.
+    """
+
+    def __init__(self, n_mels: int, width: int, blocks: int, activation: type[nn.Module] = nn.GELU):
         super().__init__()
         self.stem = nn.Conv1d(n_mels, width, 5, padding=2)
         self.blocks = nn.Sequential(*[TimeBlock(width, activation=activation) for _ in range(blocks)], activation())
         self.head = nn.Conv1d(width, n_mels, 5, padding=2)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for last in self.head.parameters():
+            nn.init.zeros_(last)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        "The correction of pictures `x (batch, 1, n_mels, frames)`: the same shape."
         u = self.stem(4 * x[:, 0] - 2)  # to about unit variance
         return self.head(self.blocks(u)).unsqueeze(1)
 
@@ -93,7 +113,7 @@ class TimeFilter(nn.Module):
 class TimeEncoder(nn.Module):
     "Time-convolutions, bands as channels, eight frames to one, a bottleneck of 64 channels, one dense layer."
 
-    def __init__(self, shape, latent_dim, width=256, blocks=2, bottleneck=64):
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int = 256, blocks: int = 2, bottleneck: int = 64):
         super().__init__()
         self.pad = -shape[1] % 8
         self.net = nn.Sequential(
@@ -106,14 +126,15 @@ class TimeEncoder(nn.Module):
         )
         self.head = nn.Linear(bottleneck * (shape[1] + self.pad) // 8, 2 * latent_dim)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        "Mean and log-variance of pictures `x (batch, 1, n_mels, frames)`: each `(batch, latent_dim)`."
         return self.head(self.net(F.pad(4 * x[:, 0] - 2, (0, self.pad)))).chunk(2, 1)
 
 # %% ../../nbs/A4_networks.ipynb #2505ec70
 class TimeDecoder(nn.Module):
     "The mirror of `TimeEncoder`: `(batch, latent_dim)` → a correction `(batch, 1, n_mels, frames)`."
 
-    def __init__(self, shape, latent_dim, width=256, blocks=2, bottleneck=64):
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int = 256, blocks: int = 2, bottleneck: int = 64):
         super().__init__()
         self.frames, self.grid = shape[1], (bottleneck, math.ceil(shape[1] / 8))
         self.dense = nn.Linear(latent_dim, math.prod(self.grid))
@@ -127,14 +148,15 @@ class TimeDecoder(nn.Module):
         )
         self.head = nn.Conv1d(width, shape[0], 5, padding=2)
 
-    def forward(self, z):
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        "The correction that codes `z (batch, latent_dim)` ask for: `(batch, 1, n_mels, frames)`."
         return self.head(self.net(self.dense(z).unflatten(1, self.grid)))[..., : self.frames].unsqueeze(1)
 
 # %% ../../nbs/A4_networks.ipynb #1777deb0
 class ImageEncoder(nn.Module):
     "Two-dimensional convolutions: four halvings of both axes with group normalisation, a bottleneck, one dense layer."
 
-    def __init__(self, shape, latent_dim, width=32, bottleneck=16):
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int = 32, bottleneck: int = 16):
         super().__init__()
         widths = [1, width, 2 * width, 4 * width, 4 * width]
         layers = []
@@ -143,30 +165,33 @@ class ImageEncoder(nn.Module):
         self.net = nn.Sequential(*layers, nn.Conv2d(widths[-1], bottleneck, 1), nn.Flatten())
         self.head = nn.Linear(bottleneck * math.ceil(shape[0] / 16) * math.ceil(shape[1] / 16), 2 * latent_dim)
 
-    def forward(self, x):
-        return self.head(self.net(4 * x - 2)).chunk(2, 1)
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        "Mean and log-variance of pictures `x (batch, 1, n_mels, frames)`: each `(batch, latent_dim)`."
+        return self.head(self.net(4 * x - 2)).chunk(2, 1)  # [0, 1] to about mean 0 and variance 1
 
 # %% ../../nbs/A4_networks.ipynb #9b5607f5
 class ImageDecoder(nn.Module):
     "The mirror of `ImageEncoder`."
 
-    def __init__(self, shape, latent_dim, width=32, bottleneck=16):
+    def __init__(self, shape: Sequence[int], latent_dim: int, width: int = 32, bottleneck: int = 16):
         super().__init__()
         self.shape, self.grid = shape, (bottleneck, math.ceil(shape[0] / 16), math.ceil(shape[1] / 16))
         self.dense = nn.Linear(latent_dim, math.prod(self.grid))
         widths = [4 * width, 4 * width, 2 * width, width, width]
-        layers = [nn.Conv2d(bottleneck, widths[0], 1)]
+        layers: list[nn.Module] = [nn.Conv2d(bottleneck, widths[0], 1)]
         for i in range(4):
             layers += [nn.ConvTranspose2d(widths[i], widths[i + 1], 4, 2, 1), nn.GroupNorm(1, widths[i + 1]), nn.GELU()]
         self.net = nn.Sequential(*layers)
         self.head = nn.Conv2d(width, 1, 3, padding=1)
 
-    def forward(self, z):
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        "The picture of codes `z (batch, latent_dim)` before the Softplus: `(batch, 1, n_mels, frames)`."
         a = self.head(self.net(self.dense(z).unflatten(1, self.grid)))
         return a[..., : self.shape[0], : self.shape[1]]
 
 # %% ../../nbs/A4_networks.ipynb #8d8360e7
-NETWORKS = {
+# encoder and decoder by name, each called with (shape, latent_dim)
+NETWORKS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]] | None] = {
     "none": None,
     "time": (TimeEncoder, TimeDecoder),
     "image": (ImageEncoder, ImageDecoder),

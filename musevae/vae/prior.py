@@ -31,7 +31,7 @@ def moments(posterior: Distribution) -> tuple[torch.Tensor, torch.Tensor]:
 
 # %% ../../nbs/05b_prior.ipynb #b6953d64
 def kl_to_standard_normal(posterior: Distribution) -> torch.Tensor:
-    "KL(q(z|x) ‖ N(0, 1)) of every window and unit of `posterior`, a `Normal` over `(batch, d)`: `(batch, d)`, nats, ≥ 0."
+    "KL(q(z|x) ‖ N(0, 1)) of every window and unit of `posterior`, a `Normal`: `(batch, d)`, nats, ≥ 0."
     mean, std = moments(posterior)
     var = std.square()
     return (mean.square() + var - 1 - var.log()) / 2
@@ -40,7 +40,7 @@ def kl_to_standard_normal(posterior: Distribution) -> torch.Tensor:
 class Prior(nn.Module):
     """p(z): what codes cost before anything is known, and codes to draw. The base of every prior.
 
-    A subclass has `log_prob` and `sample`. `rate` follows from one sample of z; override it where the integral is known.
+    A subclass has `log_prob` and `sample`. `rate` follows from a sample of z; override it where the integral is known.
 
     Args:
         latent_dim: units d of a code.
@@ -61,7 +61,7 @@ class Prior(nn.Module):
         raise NotImplementedError
 
     def log_prob_by_unit(self, z: torch.Tensor) -> torch.Tensor:
-        "`log_prob` of codes `z (batch, d)` shared out over the units, evenly unless a subclass knows better: `(batch, d)`."
+        "`log_prob` of codes `z (batch, d)` shared out over units, evenly unless a subclass knows better: `(batch, d)`."
         return self.log_prob(z).unsqueeze(1).expand(-1, z.shape[1]) / z.shape[1]
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -79,7 +79,8 @@ class Prior(nn.Module):
             ValueError: without `z`.
         """
         if z is None:
-            raise ValueError(f"z: expected the sample that was decoded ({type(self).__name__} has no closed form), got none")
+            raise ValueError("z: expected the sample that was decoded, for the rate has no closed form under "
+                             f"{type(self).__name__}; got none")
         mean, std = moments(posterior)
         return Normal(mean, std, validate_args=False).log_prob(wide(z)) - self.log_prob_by_unit(wide(z))
 
@@ -100,7 +101,7 @@ class StandardNormal(Prior):
     def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
         "`n` codes `(n, d)` drawn with `generator`, float32, on its device (the CPU without one)."
         device = None if generator is None else generator.device
-        # in double precision, so that a seed's codes are the same whatever is computed from them before they are rounded
+        # in double precision: codes that are moved and scaled before they are rounded come from the same numbers
         return torch.randn(n, self.latent_dim, generator=generator, device=device, dtype=torch.float64).float()
 
     def rate(self, posterior: Distribution, z: torch.Tensor | None = None) -> torch.Tensor:

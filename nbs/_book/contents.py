@@ -61,7 +61,7 @@ def _options(names: list[str]) -> str:
 
 
 def lists(root: Path = ROOT) -> dict[Path, str]:
-    "What each file that holds a list of chapters should be, whole."
+    "What each file that holds a list of chapters, and is there, should be, whole."
     pages = chapters(root)
     named = [f"{p.number} {p.title}" for p in pages if p.number]
     rest = ", ".join(p.title for p in pages if not p.number)
@@ -73,6 +73,8 @@ def lists(root: Path = ROOT) -> dict[Path, str]:
     ]
     found = {}
     for path, pattern, text in made:
+        if not (root / path).exists():
+            continue
         old = (root / path).read_text(encoding="utf-8")
         flags = re.S if path.suffix == ".md" else re.NOFLAG
         found[path], n = re.subn(pattern, lambda m, text=text: f"{m[1]}{text}{m[2]}", old, flags=flags)
