@@ -153,7 +153,7 @@ class Slots(nn.Module):
         return z.index_copy(1, self.units, slots.flatten(1)[:, self.place] @ self.turn.T)
 
     def held(self, slots: torch.Tensor) -> torch.Tensor:
-        "Slots `(batch, L, columns)` with every empty place filled by the latest number of its column, 0 before the first."
+        "`slots (batch, t, columns)` with every empty place filled by the latest number of its column, 0 before the first."
         latest = self.latest[: slots.shape[1]]
         return slots.gather(1, latest.clamp_min(0).expand(len(slots), -1, -1)) * (latest >= 0)
 
@@ -368,7 +368,13 @@ class SequencePrior(Prior):
         return torch.cat([angle.cos(), angle.sin(), about.unsqueeze(1).expand(-1, beats.shape[1], -1)], -1)
 
     def log_prob_by_slot(self, slots: torch.Tensor, g: torch.Tensor, beat: Beat) -> torch.Tensor:
-        "log p(zₜ | z₍<ₜ₎, g, beat) of whole windows of `slots (batch, slots, columns)`: `(batch, slots)`, nats."
+        """log p(zₜ | z₍<ₜ₎, g, beat) of every slot of whole windows: `(batch, slots)`, nats.
+
+        Args:
+            slots: of the windows, `(batch, slots, columns)`.
+            g: means over the window, `(batch, overall units)`.
+            beat: of the windows.
+        """
         mean, log_std, log_weight = self(slots[:, :-1], g, beat)
         e = (slots.unsqueeze(2) - mean) * (-log_std).exp()
         each = -((e.square() + math.log(2 * math.pi)) / 2 + log_std) * self.slots.mask.unsqueeze(1)
