@@ -35,7 +35,7 @@ MODELS = {
     "GRU, no beat": dict(network="gru", beat="nothing"),
 }
 WITHOUT_TRAINING = ("N(0, I)", "full covariance", "linear prediction")
-DRAWN = 200  # samples that are judged
+DRAWN = 200  # samples that are judged, or as many as there are unseen windows
 
 
 def made_from(data, model, clips, steps, seed):
@@ -72,13 +72,13 @@ def made_music(clips, cuts=2, draws=6):
 
 
 def other_music(path, seed, cuts=10, draws=3):
-    "The same of a corpus of files, divided by clip: training pictures, windows of the test clips."
+    "The same of a corpus of files, divided by clip: training pictures, windows of the other clips."
     corpus = split_clips(load_corpus(path, on_fault="ignore"), seed=seed)
     windows = mel_windows(corpus, progress=False)
     whole = mel_clips(corpus[corpus["split"] == "train"], progress=False)
     rows = np.repeat(np.arange(len(whole)), cuts)
     x = [windows.select("train").tensor().half()] + [whole.crops(rows, seed=s)[0].half() for s in range(draws)]
-    return torch.cat(x), windows.select("test"), windows.key
+    return torch.cat(x), windows.select(windows.table["split"] != "train"), windows.key
 
 
 def over_clips(values, tracks):
@@ -254,7 +254,7 @@ def trained(model, bench, steps, seed):
     for _ in train_sequence(prior, bench.train.mean, bench.train.beat, steps=steps, seed=seed):
         pass
     g, beat = prior.slots.split(bench.test.mean[bench.rows])[0], of_rows(bench.test.beat, bench.rows)
-    row = bench.saved(rate_of(prior, bench)) | judge(lambda r: prior.sample(DRAWN, r, g=g, beat=beat), bench, seed)
+    row = bench.saved(rate_of(prior, bench)) | judge(lambda r: prior.sample(len(g), r, g=g, beat=beat), bench, seed)
     free = bench.transform.decode(prior.sample(DRAWN, torch.Generator().manual_seed(seed))).clamp(0, 1)
     paid = 0.0 if prior.beat == "nothing" else -prior.log_beat[bench.test.beat.cell].mean().item()
     return row | dict(price_of_beat=round(paid, 2), pulse_free=round(float(pulse(free, bench.spec).strength.mean()), 3),
