@@ -399,3 +399,11 @@ def test_rendering_in_a_process_that_is_itself_a_worker_does_not_hold_up_its_end
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert pool.submit(_render_in_a_worker, tmp_path / "made").result() == 2
     assert time.monotonic() - start < 120  # the pool's own patience is 300 s
+
+
+def test_the_drawing_of_a_bar_has_moved_and_the_old_address_says_so():
+    from musevae.synth import pianoroll, score
+
+    told = "musevae.synth.score.draw_bar has moved: from musevae.synth.pianoroll import draw_bar"
+    with pytest.warns(DeprecationWarning, match=told):
+        assert score.draw_bar is pianoroll.draw_bar
