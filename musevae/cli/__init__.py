@@ -128,7 +128,7 @@ def _split(corpus, scheme, data, hint):
 
 # %% ../../nbs/A2_cli.ipynb #38f38b1d
 # copies of what the library has, for help must not wait for torch; tests hold them equal
-_Preset: TypeAlias = Literal["demo", "gtzan", "paper", "code", "linear"]
+_Preset: TypeAlias = Literal["demo", "gtzan", "paper", "code", "global", "linear"]
 _Split: TypeAlias = Literal["clip", "artist", "fault-filtered", "artist-folds"]
 
 # %% ../../nbs/A2_cli.ipynb #098cdc56
