@@ -47,6 +47,7 @@ PLAN = {
     "vae": ("mel vae.export vae.likelihood vae.linear vae.networks vae.parts vae.pretrained vae.prior", ""),
     "elbo": ("vae.likelihood vae.prior", ""),
     "evaluation": ("vae windows", ""),
+    "collapse": ("evaluation vae windows", ""),
     "training": ("annealing elbo vae", ""),
     "presets": ("mel training vae", ""),
     "device": ("store training", ""),
