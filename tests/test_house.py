@@ -53,6 +53,7 @@ PLAN = {
             ""),
     "elbo": ("vae.likelihood vae.prior", ""),
     "evaluation": ("vae windows", ""),
+    "collapse": ("evaluation vae windows", ""),
     "training": ("annealing elbo vae", ""),
     "presets": ("mel training vae", ""),
     "device": ("store training", ""),
