@@ -120,6 +120,8 @@ def log_weights(x: torch.Tensor, vae: Any, k: int, *, likelihood: str | Likeliho
     rows = []
     for _ in range(k):
         eps = torch.randn(mean.shape, device=mean.device, dtype=mean.dtype, generator=generator)
+        if getattr(vae, "hierarchical", False):  # the posterior of some units is the one given the others
+            mean, std = moments(vae.encode(x, eps))
         z = mean + std * eps
         log_q = -((eps.square() + math.log(2 * math.pi)) / 2 + std.log()).sum(1)
         rows.append(prior.log_prob(z) - log_q - nll(x, x_hat_of(z), z))

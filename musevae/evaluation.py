@@ -80,7 +80,7 @@ class Pass(NamedTuple):
         x: data, `(batch, 1, n_mels, frames)`.
         x_mean: x̂ from the posterior's mean, same shape, not clipped.
         x_drawn: x̂ from one draw of the posterior, same shape, not clipped.
-        posterior: q(z|x), `Normal` over `(batch, d)`.
+        posterior: q(z|x), `Normal` over `(batch, d)`; of units that depend on others the one given the draw of these.
         z: that draw, `(batch, d)`.
     """
 
@@ -107,8 +107,11 @@ def passes(vae: ConvVAE, windows: WindowSet | torch.Tensor, *, batch_size: int =
         if noise is None:  # for all windows at once: the same draw whatever the batch size
             shape = (len(windows), q.mean.shape[1])
             noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
-        z = q.mean + q.stddev * noise[number * batch_size : number * batch_size + len(x)]
-        yield Pass(x, vae.picture(q.mean), vae.picture(z), q, z)
+        x_mean, eps = vae.picture(q.mean), noise[number * batch_size : number * batch_size + len(x)]
+        if getattr(vae, "hierarchical", False):
+            q = vae.encode(x, eps)
+        z = q.mean + q.stddev * eps
+        yield Pass(x, x_mean, vae.picture(z), q, z)
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de010
 FIGURES = ("elbo_nats", "distortion_nats", "rate_nats", "rmse_db", "l1_db", "rmse_db_sampled", "active_units")

@@ -33,6 +33,7 @@ class Preset:
 
 # %% ../nbs/07c_presets.ipynb #1136611e
 _PAPER = VAEConfig(latent_dim=1024, linear=False, filter_blocks=0, network="paper", per_band=False, profile=False)
+_GLOBAL = VAEConfig(global_dim=32, likelihood="coloured", contiguous=True, per_band=False)
 PRESETS = {
     "demo": Preset(),  # minutes on two cores
     "gtzan": Preset(VAEConfig(filter_blocks=4, filter_width=256), TrainConfig(epochs=100, batch_size=64)),
@@ -42,6 +43,7 @@ PRESETS = {
         TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, warmup_steps=1000, weight_decay=0.0, clip_norm=math.inf,
                     average=0.0, anneal="linear", anneal_epochs=30.0, scale=5e-4 * 128 * 216, clamp=True),
     ),
+    "global": Preset(_GLOBAL, TrainConfig(weight_decay=0.03)),  # a global code under coloured noise: workshop 04e
     "linear": Preset(VAEConfig(filter_blocks=0, per_band=False), TrainConfig(epochs=1)),  # the closed form: only variances learn
 }
 

@@ -159,9 +159,10 @@ def evaluate(
     """A run judged on held-out windows: one dict of plain numbers, ready for JSON.
 
     `windows`, `clips`, `split`; `latent_dim`; `rmse_db`, `l1_db` (from the posterior mean), `rmse_db_sampled` (from one
-    draw); `elbo_nats`, `distortion_nats`, `rate_nats` per window at β = 1 (one draw a window); `bits_per_second`, the rate
-    over the window's length; `active_units`, and a `verdict` on the code in words; what `linear_baselines` returns;
-    `probe_*`; `rmse_db_by_genre`; and `data`: what was judged. Only windows that the run was not trained on are used.
+    draw); `elbo_nats`, `distortion_nats`, `rate_nats` per window at β = 1 (one draw a window), and where a
+    global code stands above a local one `rate_global_nats` and `rate_local_nats`; `bits_per_second`, the rate over the
+    window's length; `active_units`, and a `verdict` on the code in words; what `linear_baselines` returns; `probe_*`;
+    `rmse_db_by_genre`; and `data`: what was judged. Only windows that the run was not trained on are used.
 
     Args:
         run: a run, as `load_run` returns it.
@@ -189,6 +190,9 @@ def evaluate(
     linear = linear_baselines(judged.train, judged.windows, mean.shape[1], batch_size=batch_size) if baselines else {}
     result |= {name: value for name, value in linear.items() if not name.endswith("_nats")}
     result |= dict(elbo_nats=found.elbo_nats, distortion_nats=found.distortion_nats, rate_nats=found.rate_nats)
+    if vae.hierarchical:
+        rate_global = float(found.kl_per_unit[: vae.encoder.units].sum())
+        result |= dict(rate_global_nats=rate_global, rate_local_nats=found.rate_nats - rate_global)
     result |= {name: value for name, value in linear.items() if name.endswith("_nats")}
     result |= dict(
         bits_per_second=found.rate_nats / math.log(2) / run.spec.seconds,

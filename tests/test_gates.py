@@ -55,7 +55,8 @@ def clean(tmp_path_factory):
     shutil.copytree(ROOT / "nbs" / "_book", project / "nbs" / "_book", ignore=shutil.ignore_patterns("__pycache__"))
     (project / "musevae" / "static").mkdir(parents=True)
     shutil.copy(ROOT / "musevae" / "static" / "mount.js", project / "musevae" / "static")
-    (project / "_toc.yml").write_text("format: jb-book\nroot: nbs/index\nparts:\n  - caption: All\n    chapters:\n      - file: nbs/00_mini\n")
+    parts = "parts:\n  - caption: All\n    chapters:\n      - file: nbs/00_mini\n"
+    (project / "_toc.yml").write_text(f"format: jb-book\nroot: nbs/index\n{parts}")
     (project / "nbs" / "index.md").write_text("# Front\n\n```{bibliography}\n```\n")
     (project / "nbs" / "references.bib").write_text("")
     (project / ".gitignore").write_text("_build/\n__pycache__/\n.ruff_cache/\n")

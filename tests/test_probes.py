@@ -1,5 +1,6 @@
 "Probes, neighbours and clusters, feature spaces and the pulse of a picture: oracles and limit cases."
 
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,8 @@ from planted import planted
 
 from musevae import probes
 from musevae.mel import MelSpec
-from musevae.probes import Probe, feature_spaces, onset_envelope, probe, probe_gap, pulse
+from musevae.probes import Probe, feature_spaces, probe, probe_gap
+from musevae.pulse import onset_envelope, pulse
 
 SPEC = MelSpec()
 FRAME = SPEC.hop / SPEC.sample_rate
@@ -163,6 +165,11 @@ def test_pulse_asks_what_rises_and_not_how_loud_it_is():
     assert pulse(x[:, 0], SPEC) == pulse(x, SPEC)  # with or without the channel
     assert (onset_envelope(np.linspace(1, 0, 50) * np.ones((1, 4, 50))) == 0).all()  # falling is no onset
     assert (pulse(np.full((2, 128, 216), 0.5), SPEC).strength == 0).all()  # nothing ever rises
+
+
+@pytest.mark.parametrize("name", ["onset_envelope", "Pulse", "pulse"])
+def test_the_pulse_answers_at_its_old_address(name):
+    assert getattr(probes, name) is getattr(import_module("musevae.pulse"), name) and name in probes.__all__
 
 
 def test_pulse_refuses_lags_that_no_window_holds():

@@ -6,21 +6,18 @@
 __all__ = ['main', 'synth', 'scan', 'gtzan', 'mel', 'train', 'evaluate', 'map_', 'reconstruct', 'sample', 'info']
 
 # %% ../../nbs/A2_cli.ipynb #e2b05caa
-import inspect
 import math
-import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-import tyro
 from tyro.conf import UseAppendAction
 
-from .screen import NUMBERS, NoNumber, Output, UsageError, answer, at_least, epoch_lines, line_of, note, option_of
-from .screen import plain_warnings, print_json, progress
+from .registry import COMMANDS as COMMANDS
+from .registry import arg, command, dispatch
+from .screen import UsageError, at_least, epoch_lines, line_of, note, print_json, progress
 from ..runfolder import about, run_folder
 from ..store import folder, write_all, write_text
 
@@ -33,55 +30,13 @@ No music at hand? musevae synth MUSIC composes and renders some.
 DATA is music: a folder, a list of paths (.txt, .m3u) or a table with a column path (.csv). RUN is the folder that a
 training wrote."""
 
-# %% ../../nbs/A2_cli.ipynb #82296a21
-COMMANDS: dict[str, Callable[..., int | None]] = {}
-
-# %% ../../nbs/A2_cli.ipynb #94533f4b
-def arg(**options: Any) -> Any:
-    "What an argument is called and means, in `options` of `tyro.conf.arg`; its default is shown if that says something."
-    def default(value: str) -> str:
-        return "" if value in ("", "None", "False") else f"(default: {value})"
-
-    return tyro.conf.arg(help_behavior_hint=default, **options)
-
-# %% ../../nbs/A2_cli.ipynb #6df72913
-def command(f: Callable[..., int | None]) -> Callable[..., int | None]:
-    "Make `f` a subcommand: its positional-only parameters are arguments, the others options."
-    name = f.__name__.rstrip("_")
-    given = [(p, p.annotation.__metadata__[-1].metavar) for p in inspect.signature(f).parameters.values()
-             if p.default is p.empty and hasattr(p.annotation, "__metadata__")]
-    words = [what if p.kind is p.POSITIONAL_ONLY else f"--{p.name.replace('_', '-')} {what}" for p, what in given]
-    if any(word.startswith("--") for word in words):
-        f.__doc__ = f"{f.__doc__}\n\n{' '.join(['musevae', name, *words])}"
-    COMMANDS[name] = f
-    return f
-
 # %% ../../nbs/A2_cli.ipynb #afec86e8
 def main(argv: Sequence[object] | None = None) -> int:
     """Run the `musevae` command and return its exit code.
 
     `argv` are the words after `musevae`; None takes those of the process.
     """
-    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
-    if words in (["--version"], ["-V"], ["version"]):
-        from musevae import __version__
-
-        print(f"musevae {__version__}")
-        return 0
-    os.environ.setdefault("MPLBACKEND", "Agg")  # pictures go to files: no display is needed
-    try:
-        with plain_warnings(), NUMBERS, redirect_stdout(Output(sys.stdout)):
-            code = tyro.extras.subcommand_cli_from_dict(
-                COMMANDS, prog="musevae", description=_ABOUT, args=words, config=(tyro.conf.FlagCreatePairsOff,)
-            )
-            sys.stdout.flush()
-            return int(code or 0)
-    except SystemExit as stop:  # tyro's own: 0 after --help, 2 after bad usage
-        return int(stop.code or 0)
-    except NoNumber as no:
-        return answer(UsageError(f"{option_of(no.word, words)}: expected {no.wanted}, got {no.word!r}"), words)
-    except (ValueError, OSError, FloatingPointError, KeyboardInterrupt) as exc:
-        return answer(exc, words)
+    return dispatch([str(word) for word in (sys.argv[1:] if argv is None else argv)], _ABOUT)
 
 # %% ../../nbs/A2_cli.ipynb #90384676
 _Data = Annotated[Path, arg(metavar="DATA", help="folder of music, list of paths (.txt, .m3u) or table of them (.csv)")]
@@ -173,7 +128,7 @@ def _split(corpus, scheme, data, hint):
 
 # %% ../../nbs/A2_cli.ipynb #38f38b1d
 # copies of what the library has, for help must not wait for torch; tests hold them equal
-_Preset: TypeAlias = Literal["demo", "gtzan", "paper", "code", "linear"]
+_Preset: TypeAlias = Literal["demo", "gtzan", "paper", "code", "global", "linear"]
 _Split: TypeAlias = Literal["clip", "artist", "fault-filtered", "artist-folds"]
 
 # %% ../../nbs/A2_cli.ipynb #098cdc56

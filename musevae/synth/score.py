@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Note', 'stream', 'Plan', 'make_plan', 'near', 'drum_bar', 'chord_keys', 'Melody', 'pitched_bar', 'Part', 'fill_bars',
-           'loosen', 'Score', 'compose', 'draw_bar', 'SCALES', 'NOTE_NAMES', 'SHAPES', 'ROLES', 'PHRASES', 'steps',
-           'Chord', 'chord', 'Band', 'Genre', 'Player', 'roster']
+           'loosen', 'Score', 'compose', 'SCALES', 'NOTE_NAMES', 'SHAPES', 'ROLES', 'PHRASES', 'steps', 'Chord',
+           'chord', 'Band', 'Genre', 'Player', 'roster']
 
 # %% ../../nbs/B1_score.ipynb #b9fd6280
 from collections.abc import Sequence
@@ -14,12 +14,14 @@ from zlib import crc32
 
 import numpy as np
 
+from .. import moved
 from .tables import PHRASES, SCALES, SHAPES, Band, Chord, Genre, Player, chord, roster, steps
 from .tables import NOTE_NAMES as NOTE_NAMES
 from .tables import ROLES as ROLES
 
 # %% ../../nbs/B1_score.ipynb #6dae41ab
 _all_ = ["SCALES", "NOTE_NAMES", "SHAPES", "ROLES", "PHRASES", "steps", "Chord", "chord", "Band", "Genre", "Player", "roster"]
+__getattr__ = moved(__name__, {"draw_bar": "musevae.synth.pianoroll"})
 
 # %% ../../nbs/B1_score.ipynb #13ca04a4
 def stream(seed: int, *names: str | int) -> np.random.Generator:
@@ -323,51 +325,3 @@ def compose(
         if len(notes):
             parts.append(Part(player.role, instrument, level, notes))
     return Score(number, band, plan, parts)
-
-# %% ../../nbs/B1_score.ipynb #669f5fb9
-def _sounding(part, begin, end):
-    "Notes of a part that begin in a stretch of time."
-    return part.notes[(part.notes[:, 0] >= begin - 0.05) & (part.notes[:, 0] < end - 0.05)]
-
-
-def _full_bar(score):
-    "Start in s of a bar in which as many players as possible play."
-    plan, parts = score.plan, score.parts
-    bars = [b for b in range(plan.bars) if 0 <= plan.when(b, 0) <= plan.seconds - plan.bar]
-    starts = [plan.when(b, 0) for b in bars]
-    return max(starts, key=lambda t: sum(len(_sounding(p, t, t + plan.bar)) > 0 for p in parts))
-
-
-def _lanes(part, notes):
-    "Lanes of a part, from the bottom: (name, height, notes, places), a drum a lane, or one lane in which pitch rises."
-    if part.role == "drums":
-        letters = sorted({chr(int(k)) for k in notes[:, 2]}, key="KSRCTFNHPODXMA".index)
-        return [(f"drums {c}", 1, notes[notes[:, 2] == ord(c)], lambda keys: 0 * keys) for c in letters]
-    low, high = notes[:, 2].min(), notes[:, 2].max()
-    return [(f"{part.role} {part.instrument}", 2, notes, lambda keys: 1.4 * (keys - low) / max(1, high - low))]
-
-
-def draw_bar(score: Score, title: str) -> None:
-    "Show one bar of `score` under a `title`, as a sequencer does: time to the right, a lane a player, darker for louder."
-    import matplotlib.pyplot as plt
-    import seaborn as sns
-
-    plan, begin, floor, ticks = score.plan, _full_bar(score), 0, []
-    heard = [(part, _sounding(part, begin, begin + plan.bar)) for part in score.parts]
-    rows = [lane for part, notes in heard if len(notes) for lane in _lanes(part, notes)]
-    fig, ax = plt.subplots(figsize=(6.4, 0.8 + 0.17 * sum(r[1] for r in rows)), layout="constrained")
-    colours = sns.color_palette("flare", as_cmap=True)
-    for name, height, notes, places in rows:
-        at, width = (notes[:, :2] - [begin, 0]).T * plan.tempo / 60
-        width = np.full(len(at), 0.07) if height == 1 else np.maximum(width - 0.03, 0.05)
-        ax.barh(floor + places(notes[:, 2]), width, left=at, height=0.7 if height == 1 else 0.4, align="edge",
-                color=colours((notes[:, 3] - 20) / 107))
-        ticks.append((floor + height / 2 - 0.1, name))
-        floor += height
-    ax.set_yticks(*zip(*ticks, strict=True), fontsize=8)
-    ax.set(xlim=(-0.1, plan.beats + 0.05), xlabel="beat of the bar", ylim=(-0.2, floor), title=title)
-    ax.set_xticks(range(plan.beats + 1), [*range(1, plan.beats + 1), ""])
-    for beat in range(plan.beats + 1):
-        ax.axvline(beat, color="0.85", zorder=0, lw=0.8)
-    sns.despine(ax=ax, left=True)
-    plt.show()

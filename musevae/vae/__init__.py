@@ -18,7 +18,9 @@ from torch.distributions import Normal
 from torch.nn import functional as F
 
 from ..mel import MelSpec
+from .coloured import Coloured
 from .export import export_onnx as export_onnx
+from .globalcode import GlobalCode, GlobalColour, GlobalDecoder, GlobalEncoder
 from .likelihood import LIKELIHOODS, Likelihood
 from .linear import ColouredGaussian as ColouredGaussian
 from .linear import PCABaseline as PCABaseline
@@ -48,7 +50,8 @@ class VAE(nn.Module):
     x is a picture `(batch, 1, n_mels, frames)` in [0, 1] as `MelSpec.forward` makes it; z a code `(batch, latent_dim)`.
 
     Args:
-        encoder: x -> mean and standard deviation of q(z|x), each `(batch, latent_dim)`.
+        encoder: x -> mean and standard deviation of q(z|x), each `(batch, latent_dim)`. An encoder that is `hierarchical` is
+            given noise as well: units that come later may depend on those drawn before.
         prior: p(z).
         decoder: z -> m̂, mel magnitude relative to the reference, positive.
         likelihood: p(x|z), around the picture x̂ of m̂.
@@ -88,19 +91,29 @@ class VAE(nn.Module):
         "Move the noise scale towards `scale`, the optimum of some batch, by the fraction `momentum` (in log)."
         self.likelihood.settle(scale, momentum)
 
-    def posterior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        "Mean and standard deviation of q(z|x) of windows `x`, each `(batch, latent_dim)`: what `encode` wraps."
+    def posterior(self, x: torch.Tensor, eps: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of q(z|x), each `(batch, latent_dim)`: what `encode` wraps.
+
+        Args:
+            x: windows.
+            eps: the noise that z will be drawn with; where units depend on others, theirs is the posterior given these.
+        """
         self._check(x)
-        return self.encoder(x)
+        return self.encoder(x, eps) if self.hierarchical else self.encoder(x)
+
+    @property
+    def hierarchical(self) -> bool:
+        "Whether the posterior of some units depends on what is drawn of others."
+        return getattr(self.encoder, "hierarchical", False)
 
     def _check(self, x):
         if x.ndim != 4 or tuple(x.shape[1:]) != (1, *self.spec.shape):
             bands, frames = self.spec.shape
             raise ValueError(f"x: expected shape (batch, 1, {bands}, {frames}), got {tuple(x.shape)}")
 
-    def encode(self, x: torch.Tensor) -> Normal:
-        "The posterior q(z|x) of windows `x`: `Normal` with mean and standard deviation `(batch, latent_dim)`."
-        return Normal(*self.posterior(x), validate_args=False)
+    def encode(self, x: torch.Tensor, eps: torch.Tensor | None = None) -> Normal:
+        "The posterior q(z|x) of windows `x`: `Normal` over `(batch, latent_dim)`; with `eps` as in `posterior`."
+        return Normal(*self.posterior(x, eps), validate_args=False)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         "Mel magnitude relative to the reference, positive, `(batch, 1, n_mels, frames)`, of codes `z (batch, d)`."
@@ -110,18 +123,20 @@ class VAE(nn.Module):
 
     def picture(self, z: torch.Tensor) -> torch.Tensor:
         "The log-mel picture of codes `z`: x̂ `(batch, 1, n_mels, frames)`, the log map of `decode(z)`."
-        # below the floor the data are clipped; the leak lets a bin that is too dark still learn
-        return self.spec.log(self.decode(z), leak=0.1)
+        return self.spec.log(self.decode(z), leak=self.likelihood.leak)
 
     def forward(self, x: torch.Tensor, eps: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
         "x̂ of windows `x` from one sample z = mean + std · `eps` (drawn if not given); mean and std of the posterior."
-        mean, std = self.posterior(x)
-        eps = torch.randn_like(mean) if eps is None else eps
+        if eps is None:
+            eps = torch.randn(len(x), self.latent_dim, device=x.device)
+        mean, std = self.posterior(x, eps)
         return self.picture(mean + std * eps), mean, std
 
     @torch.no_grad()
     def reconstruct(self, x: torch.Tensor, *, sample: bool = False) -> torch.Tensor:
         "x̂ of windows `x`, from the posterior's mean or from one `sample` of it; without gradient."
+        if sample and self.hierarchical:
+            return self(x)[0]
         q = self.encode(x)
         return self.picture(q.sample() if sample else q.mean)
 
@@ -154,6 +169,9 @@ class VAEConfig:
         output: what the Softplus returns: magnitude, or decibel (x̂ itself, as the paper's code).
         profile: decode around the mean spectrum.
         prior: of z, by its name in `PRIORS`.
+        global_dim: of the units, those of a global code that moves the colour of the noise, or all if there are fewer; 0: none.
+        contiguous: of each frequency component keep the slowest cosines, so that the code can be turned back to time.
+        floor_tail: how far below the floor bins at the floor are taken to lie, in units of x; 0: a plain density.
     """
 
     latent_dim: int = 512
@@ -167,12 +185,15 @@ class VAEConfig:
     output: str = "magnitude"
     profile: bool = True
     prior: str = "normal"
+    global_dim: int = 0
+    contiguous: bool = False
+    floor_tail: float = 0.0
 
     def __post_init__(self):
         for name, table in dict(network=NETWORKS, likelihood=LIKELIHOODS, output=OUTPUTS, prior=PRIORS).items():
             if getattr(self, name) not in table:
                 raise ValueError(f"VAEConfig.{name}: expected one of {', '.join(table)}, got {getattr(self, name)!r}")
-        for name, least in dict(latent_dim=1, filter_blocks=0, filter_width=1).items():
+        for name, least in dict(latent_dim=1, filter_blocks=0, filter_width=1, global_dim=0).items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"VAEConfig.{name}: expected a whole number ≥ {least}, got {value!r}")
@@ -180,10 +201,17 @@ class VAEConfig:
             raise ValueError("VAEConfig: expected a linear path or a network, got linear=False and network='none'")
         if not self.linear and self.filter_blocks:
             raise ValueError(f"VAEConfig.filter_blocks: expected 0 without a linear path, got {self.filter_blocks}")
+        if self.global_dim and (self.likelihood != "coloured" or self.network != "none" or not self.linear):
+            raise ValueError("VAEConfig.global_dim: expected coloured noise, a linear path and no network, got "
+                             f"likelihood={self.likelihood!r}, linear={self.linear}, network={self.network!r}")
+        if not 0 <= self.floor_tail < 1 or (self.floor_tail and self.likelihood != "coloured"):
+            raise ValueError("VAEConfig.floor_tail: expected 0 or, with coloured noise, a number below 1, "
+                             f"got {self.floor_tail!r} with likelihood={self.likelihood!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        "The fields as plain values, for files and keys; a prior that is the usual one is not named, as it never was."
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("prior", "normal")}
+        "The fields as plain values, for files and keys; choices that came later are not named where they are the usual ones."
+        later = dict(prior="normal", global_dim=0, contiguous=False, floor_tail=0.0)
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
     def build(self, spec: MelSpec | None = None) -> "ConvVAE":
         "The model of these choices for pictures of `spec` (default: `MelSpec()`), weights drawn from torch's generator."
@@ -191,17 +219,25 @@ class VAEConfig:
 
     def parts(self, spec: MelSpec) -> tuple[nn.Module, Prior, nn.Module, Likelihood]:
         "Encoder, prior, decoder and likelihood for pictures of `spec`: the only place that knows the choices."
-        transform = SeparableTransform(spec.shape, self.latent_dim if self.linear else 0)
+        units = min(self.global_dim, self.latent_dim)  # of the global code
+        places = self.latent_dim - units if self.linear else 0
+        transform = SeparableTransform(spec.shape, places, self.contiguous)
         beside = self._networks(spec)
         analysis, synthesis = self._filters(spec), self._filters(spec)
         link = partial(softplus_link, top_db=spec.top_db) if self.profile else torch.zeros_like
         closed = SeparableEncoder(transform, analysis) if self.linear else Absent(2)
-        path = SeparableDecoder(transform, link, synthesis) if self.linear else MeanSpectrum(transform, link)
-        encoder = GaussianEncoder(self.latent_dim, closed, beside[0])
+        path: nn.Module = SeparableDecoder(transform, link, synthesis) if self.linear else MeanSpectrum(transform, link)
+        encoder: nn.Module = GaussianEncoder(self.latent_dim, closed, beside[0])
+        likelihood = LIKELIHOODS[self.likelihood](spec.shape, self.per_band)
+        if self.global_dim:
+            code = GlobalCode(spec.shape, units)
+            encoder, path = GlobalEncoder(code, transform, analysis), GlobalDecoder(code, transform, link, synthesis)
+            likelihood = GlobalColour(code)
+        if isinstance(likelihood, Coloured):
+            likelihood.tail = self.floor_tail
         # around a picture that is there already a network learns corrections, which are small: 4 is the filters' gain
         decoder = OUTPUTS[self.output](SumDecoder(path, beside[1], 4.0 if self.profile else 1.0), spec)
-        prior, likelihood = PRIORS[self.prior](self.latent_dim), LIKELIHOODS[self.likelihood](spec.shape, self.per_band)
-        return encoder, prior, decoder, likelihood
+        return encoder, PRIORS[self.prior](self.latent_dim), decoder, likelihood
 
     def _filters(self, spec):
         "A filter, or none."
@@ -256,7 +292,8 @@ class ConvVAE(VAE):
         mean, logvar = self.linear.posterior(few)
         eps = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0)).to(mean)
         h = self.linear.decode(mean + (logvar / 2).exp() * eps)
-        self.likelihood.start(few, F.leaky_relu(h, 0.1), self.linear.noise.sqrt())  # the leak of `picture`
+        x_hat = F.leaky_relu(h, self.likelihood.leak)  # as in `picture`
+        self.likelihood.start(few, x_hat, self.linear.noise.sqrt(), self.linear)
         return self
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:

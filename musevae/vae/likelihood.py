@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .linear import SeparableTransform
+
 # %% ../../nbs/05a_likelihood.ipynb #eb1bfe80
 def wide(t: torch.Tensor) -> torch.Tensor:
     "`t` in float32 at least: a sum of 27,648 terms loses everything in half precision."
@@ -96,9 +98,11 @@ class Likelihood(nn.Module):
     Attributes:
         name: what it is called in `LIKELIHOODS` and in a model's configuration.
         log_scale: logarithm of the scale, `()` or `(n_mels,)`; calibration moves it, no gradient does.
+        leak: slope of x̂ below the floor, where the data are clipped: it lets a bin that is too dark still learn.
     """
 
     name = "white"
+    leak = 0.1
     log_scale: torch.Tensor
 
     def __init__(self, shape: Sequence[int], per_band: bool = False):
@@ -149,13 +153,14 @@ class Likelihood(nn.Module):
         "Move the scale towards the optimum of `x` around `x_hat`, of `z`, by the fraction `momentum`, in log."
         self.settle(self.optimum(x, x_hat, z), momentum)
 
-    def start(self, x: torch.Tensor, x_hat: torch.Tensor, spread: torch.Tensor) -> None:
+    def start(self, x: torch.Tensor, x_hat: torch.Tensor, spread: torch.Tensor, basis: SeparableTransform | None = None) -> None:
         """Set the scale before training.
 
         Args:
             x: training windows, `(n, 1, n_mels, frames)`.
             x_hat: pictures of them from the closed form, z drawn; a scale a band is what their errors have.
             spread: standard deviation of the noise in the closed form, `()`; what a single scale is set by.
+            basis: the linear path, fitted to the training windows; for noise that is measured in its basis.
         """
         self.settle(self.optimum(x, x_hat) if self.log_scale.ndim else self.of_spread(spread).clamp_min(1e-3))
 

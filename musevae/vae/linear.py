@@ -30,6 +30,7 @@ class SeparableTransform(nn.Module):
     Args:
         shape: bands and frames of a picture.
         latent_dim: coefficients to keep; with 0 only the mean spectrum is left.
+        contiguous: of each component keep as many cosines, but its slowest.
 
     Attributes:
         profile: mean spectrum, `(n_mels, 1)`.
@@ -38,6 +39,8 @@ class SeparableTransform(nn.Module):
         index: places kept, counted band by band, `(latent_dim,)`.
         variance: of their coefficients, `(latent_dim,)`.
         noise: mean variance of the others, `()`.
+        power: variance of every place in the windows of the fit, `(n_mels, frames)`; not saved.
+        windows: how many these were, `()`; not saved.
     """
 
     profile: torch.Tensor
@@ -46,8 +49,10 @@ class SeparableTransform(nn.Module):
     index: torch.Tensor
     variance: torch.Tensor
     noise: torch.Tensor
+    power: torch.Tensor
+    windows: torch.Tensor
 
-    def __init__(self, shape: Sequence[int], latent_dim: int):
+    def __init__(self, shape: Sequence[int], latent_dim: int, contiguous: bool = False):
         super().__init__()
         bands, frames = shape
         if not 0 <= latent_dim <= bands * frames:
@@ -58,11 +63,14 @@ class SeparableTransform(nn.Module):
         self.register_buffer("index", torch.arange(latent_dim))
         self.register_buffer("variance", torch.ones(latent_dim))
         self.register_buffer("noise", torch.tensor(0.01))
+        self.register_buffer("power", torch.full((bands, frames), 0.01), persistent=False)
+        self.register_buffer("windows", torch.tensor(1.0), persistent=False)
+        self.contiguous = contiguous
 
     @classmethod
-    def fit(cls, x: torch.Tensor, latent_dim: int) -> "SeparableTransform":
-        "The transform of training windows `x (n, 1, n_mels, frames)` that keeps `latent_dim` coefficients."
-        self = cls(x.shape[2:], latent_dim).to(x.device)
+    def fit(cls, x: torch.Tensor, latent_dim: int, contiguous: bool = False) -> "SeparableTransform":
+        "The transform of training windows `x (n, 1, n_mels, frames)` that keeps `latent_dim` coefficients, `contiguous` or not."
+        self = cls(x.shape[2:], latent_dim, contiguous).to(x.device)
         self.refit(x)
         return self
 
@@ -76,10 +84,23 @@ class SeparableTransform(nn.Module):
         covariance = sum(torch.einsum("nft,ngt->fg", r, r).double() for r in rest)
         self.bands.copy_(torch.linalg.eigh(covariance)[1].flip(1).T)
         power = sum(self._all_coefficients(p.float()).square().double().sum(0) for p in parts) / len(x)
-        self.index.copy_(power.argsort(descending=True, stable=True)[: len(self.index)])
+        self.power.copy_(power.view_as(self.power))
+        self.windows.fill_(len(x))
+        self.index.copy_(self._kept(power))
         self.variance.copy_(power[self.index])
         left = power.sum() - self.variance.sum()
         self.noise.copy_((left / max(1, len(power) - len(self.index))).clamp_min(1e-8))
+
+    def _kept(self, power):
+        "Places to keep, the largest first; `contiguous`: of each component the slowest, as many as there are among them."
+        largest = power.argsort(descending=True, stable=True)[: len(self.index)]
+        if not self.contiguous:
+            return largest
+        frames = len(self.cosines)
+        counts = torch.bincount(largest // frames, minlength=len(self.bands))
+        slow = torch.nonzero(torch.arange(frames, device=power.device) < counts.unsqueeze(1))  # (latent_dim, 2)
+        slow = slow[:, 0] * frames + slow[:, 1]
+        return slow[power[slow].argsort(descending=True, stable=True)]
 
     def _check(self, x):
         if x.ndim != 4 or x.shape[2:] != (len(self.profile), len(self.cosines)) or not len(x):
