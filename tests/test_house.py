@@ -69,7 +69,7 @@ PLAN = {
     "widgets.media": ("", ""),
     "reconstruction": ("evaluation mel runs vae windows", ""),
     "generation": ("latent vae", ""),
-    "report": ("corpus evaluation geometry latent mel probes reconstruction runs store vocoder widgets.media windows",
+    "report": ("collapse corpus evaluation geometry latent mel probes reconstruction runs store vocoder widgets.media windows",
                ""),
     "widgets.page": ("", ""),
     "widgets.scatter": ("looks widgets.media widgets.page", ""),
