@@ -22,11 +22,12 @@ from approximate import approximate_mels
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
+from musevae.evaluation import judge
 from musevae.mel import MelSpec
 from musevae.presets import preset
 from musevae.store import key_of
 from musevae.synth import made_corpus
-from musevae.training import evaluate_windows, steps
+from musevae.training import steps
 from musevae.vae import ColouredGaussian, SeparableTransform
 from musevae.vae.coloured import Coloured
 from musevae.windows import mel_windows
@@ -81,10 +82,10 @@ def trained(chosen, x, x_valid, seed):
     torch.manual_seed(seed)
     vae = chosen.vae.build(MelSpec()).initialise(x)
     average = copy.deepcopy(vae)
-    kept, best = copy.deepcopy(vae), evaluate_windows(vae, x_valid)["elbo"]
+    kept, best = copy.deepcopy(vae), judge(vae, x_valid).elbo_nats
     for step in steps(vae, x, chosen.train, seed=seed, average=average):
         if step.number % (step.of // chosen.train.epochs) == 0:
-            bound = evaluate_windows(average, x_valid)["elbo"]
+            bound = judge(average, x_valid).elbo_nats
             if bound > best:
                 kept, best = copy.deepcopy(average), bound
     return kept.eval()
@@ -94,20 +95,20 @@ def rate_and_error(vae, x, x_test):
     "Rate and error in dB with 480 local units below the global code of `vae`, and the linear code's error at that rate."
     whole = preset("global", global_dim=vae.config.global_dim, filter_blocks=0).vae.build(MelSpec()).initialise(x)
     whole.decoder.path.closed.code.load_state_dict(vae.decoder.path.closed.code.state_dict())
-    here = evaluate_windows(whole, x_test)
+    here = judge(whole, x_test)
     linear = []
     for units in (384, 512, 640):
-        told = evaluate_windows(preset("linear", latent_dim=units).vae.build(MelSpec()).initialise(x), x_test)
-        linear.append((told["rate"], told["rmse_db"]))
-    at = float(np.interp(here["rate"], *zip(*linear, strict=True)))
-    return dict(rate=round(here["rate"], 1), rmse_db=round(here["rmse_db"], 4), linear_db=round(at, 4))
+        beside = judge(preset("linear", latent_dim=units).vae.build(MelSpec()).initialise(x), x_test)
+        linear.append((beside.rate_nats, beside.rmse_db))
+    at = float(np.interp(here.rate_nats, *zip(*linear, strict=True)))
+    return dict(rate=round(here.rate_nats, 1), rmse_db=round(here.rmse_db, 4), linear_db=round(at, 4))
 
 
 @torch.no_grad()
 def judged(vae, x, draws=4):
     "Bound and rate of g on windows `x`, over a few draws of g: nats a window."
-    rows = [evaluate_windows(vae, x, seed=seed) for seed in range(draws)]
-    return [float(np.mean([row[name] for row in rows])) for name in ("elbo", "rate")]
+    rows = [judge(vae, x, seed=seed) for seed in range(draws)]
+    return [float(np.mean([getattr(row, name) for row in rows])) for name in ("elbo_nats", "rate_nats")]
 
 
 def main():

@@ -22,7 +22,7 @@ from musevae.store import key_of, write_text
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "nbs" / "results"
 PROVENANCE = ["commit", "date", "machine", "seeds", "command"]
-OFF = (None, False, 0, "none", "no")
+OFF = (None, False, 0, "none", "no", "normal")  # "normal": the prior that every model has unless it says otherwise
 
 
 def settings(value):

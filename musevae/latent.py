@@ -68,7 +68,7 @@ class Latents:
         clips = self.table["track"].nunique() if "track" in self.table else "unnamed"
         return f"Latents({len(self)} windows of {clips} clips, {self.mean.shape[1]} units, statistic={self.statistic!r})"
 
-    def select(self, what: str | Sequence[str] | ArrayLike) -> "Latents":
+    def select(self, what: str | Sequence[str] | np.ndarray) -> "Latents":
         "The windows of a split or of several, if `what` is their names, or of a mask `(n,)`."
         names = [what] if isinstance(what, str) else list(np.asarray(what).reshape(-1))
         mask = self.table["split"].isin(names) if all(isinstance(name, str) for name in names) else what

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 
 from . import vocoder
+from .collapse import diagnosis
 from .corpus import read_audio
 from .evaluation import Errors, Judgement, device_of, errors, judge, passes
 from .geometry import groups_of
@@ -160,8 +161,8 @@ def evaluate(
     `windows`, `clips`, `split`; `latent_dim`; `rmse_db`, `l1_db` (from the posterior mean), `rmse_db_sampled` (from one
     draw); `elbo_nats`, `distortion_nats`, `rate_nats` per window at β = 1 (one draw a window), and where a
     global code stands above a local one `rate_global_nats` and `rate_local_nats`; `bits_per_second`, the rate over the
-    window's length; `active_units`; what `linear_baselines` returns; `probe_*`; `rmse_db_by_genre`; and `data`:
-    what was judged. Only windows that the run was not trained on are used.
+    window's length; `active_units`, and a `verdict` on the code in words; what `linear_baselines` returns; `probe_*`;
+    `rmse_db_by_genre`; and `data`: what was judged. Only windows that the run was not trained on are used.
 
     Args:
         run: a run, as `load_run` returns it.
@@ -196,6 +197,7 @@ def evaluate(
     result |= dict(
         bits_per_second=found.rate_nats / math.log(2) / run.spec.seconds,
         active_units=found.active_units,
+        verdict=diagnosis(found, seed=seed).verdict,
         likelihood=vae.likelihood.name,
         scale_db=float(torch.as_tensor(vae.scale).double().mean()) * run.spec.top_db,
     )

@@ -59,13 +59,14 @@ def test_the_bound_for_the_floor_is_what_drawn_values_say_and_costs_nothing_wher
     noise.tail = 0.02
     assert torch.equal(noise.nll(x, x_hat), plain)
     x = torch.where(torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.2, 0.0, x)[:4]
-    exact, x_hat = noise.nll(x, x_hat[:4]), x_hat[:4]
     floor = x <= 0
+    x_hat = torch.where(floor, 0.0, x_hat[:4])  # near the floor, so that what is made up below it counts
+    exact = noise.nll(x, x_hat)
     noise.tail = 0.0
     rng = torch.Generator().manual_seed(1)
     drawn = (torch.where(floor, -0.02 * torch.empty(x.shape).exponential_(generator=rng), x) for _ in range(4000))
     sampled = torch.stack([noise.nll(values, x_hat) for values in drawn]).mean(0) - floor.flatten(1).sum(1) * (1 + math.log(0.02))
-    assert torch.allclose(exact, sampled, rtol=0.01)
+    assert torch.allclose(exact, sampled, atol=0.5)
 
 
 def test_calibration_follows_the_errors_and_leaves_the_kept_places_alone():

@@ -16,6 +16,7 @@ import torch
 
 import musevae
 from musevae import cli, reconstruction, report
+from musevae.collapse import diagnosis
 from musevae.generation import sample
 from musevae.latent import encode_corpus
 from musevae.mel import MelSpec
@@ -330,3 +331,11 @@ def test_the_readme_keeps_its_promises_about_ranges(run):
 def test_the_package_says_what_it_is():
     tree = ast.parse((ROOT / "musevae" / "__init__.py").read_text(encoding="utf-8"))
     assert "musical spectrograms" in ast.get_docstring(tree)
+
+
+def test_an_evaluation_has_a_word_on_the_code_and_no_second_pass_for_it(run, monkeypatch):
+    judged = judge_run(run)
+    expected = diagnosis(judged.found).verdict
+    monkeypatch.setattr("musevae.collapse.judge", None)  # whoever judges again fails
+    assert evaluate(run, judged, baselines=False)["verdict"] == expected
+    assert expected.split(":")[0] in ("alive", "partly collapsed", "collapsed")

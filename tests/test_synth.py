@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,9 @@ from scipy.signal import stft
 from musevae import synth
 from musevae.corpus import load_corpus
 from musevae.synth.desk import BANDS, Mix, compress, make_take, match_tone, rms, room_tail, set_desk, with_echo
+from musevae.synth.players import VOICES, play, sing
 from musevae.synth.score import NOTE_NAMES, SCALES, chord, compose, make_plan, near, roster, steps, stream
-from musevae.synth.sound import DRUMS, KITS, SAMPLE_RATE, TONES, VOICES, drum, hertz, period, play, sing, tone
+from musevae.synth.sound import DRUMS, KITS, SAMPLE_RATE, TONES, drum, hertz, period, tone
 
 BANDS_OF_ALL = [(name, band) for name, style in synth.STYLES.items() for band in style.bands]
 
@@ -401,9 +403,11 @@ def test_rendering_in_a_process_that_is_itself_a_worker_does_not_hold_up_its_end
     assert time.monotonic() - start < 120  # the pool's own patience is 300 s
 
 
-def test_the_drawing_of_a_bar_has_moved_and_the_old_address_says_so():
-    from musevae.synth import pianoroll, score
-
-    told = "musevae.synth.score.draw_bar has moved: from musevae.synth.pianoroll import draw_bar"
-    with pytest.warns(DeprecationWarning, match=told):
-        assert score.draw_bar is pianoroll.draw_bar
+@pytest.mark.parametrize(("old", "new", "names"), [
+    ("score", "pianoroll", ["draw_bar"]), ("sound", "players", ["VOICES", "VOWELS", "AMPLIFIERS", "sing", "play"]),
+])
+def test_what_moved_answers_at_its_old_address_and_says_so(old, new, names):
+    old, new = (import_module(f"musevae.synth.{name}") for name in (old, new))
+    for name in names:
+        with pytest.warns(DeprecationWarning, match=f"{old.__name__}.{name} has moved: from {new.__name__} import {name}$"):
+            assert getattr(old, name) is getattr(new, name)

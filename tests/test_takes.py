@@ -5,8 +5,9 @@ import pytest
 
 from musevae import synth
 from musevae.synth.desk import make_take, rms
+from musevae.synth.players import VOICES, sing
 from musevae.synth.score import stream
-from musevae.synth.sound import SAMPLE_RATE, TONES, VOICES, drum, sing, tone, white
+from musevae.synth.sound import SAMPLE_RATE, TONES, drum, tone, white
 
 NOTES = np.array([[0.1, 0.5, 57, 90], [0.8, 0.6, 60, 100]])
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import fftconvolve, lfilter, stft
 
+from .players import play
 from .score import Score, compose, stream
-from .sound import SAMPLE_RATE, play, white
+from .sound import SAMPLE_RATE, white
 from .tables import Genre
 
 # %% ../../nbs/B3_desk.ipynb #0f35caee

@@ -137,12 +137,18 @@ class _Source(str):
         return str(self)
 
 
+# the members of numpy's ArrayLike, which Python shows in place of its name
+_LIKE = r"[^\]]*?_?Buffer, .*?SupportsArray.*?, complex, bytes, str, [\w.]*NestedSequence\[complex \| bytes \| str\]"
+
+
 def kind_of(annotation) -> str:
     "An annotation as a reader writes it."
     if annotation in (EMPTY, None, inspect.Signature.empty):
         return ""
     shown = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", shown.strip("'"))
+    shown = re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", shown.strip("'"))
+    return re.sub(r"Union\[" + _LIKE + r"(?:, (\w+))?\]", lambda m: f"ArrayLike | {m[1]}" if m[1] else "ArrayLike", shown
+                  ).replace("| NoneType", "| None")
 
 
 def fence_doctests(text: str) -> str:
