@@ -178,7 +178,7 @@ def train(
                     "the training or the spectrogram, such as learning_rate=0.001; repeat it for more")] = (),
     tensorboard: Annotated[bool, arg(help="write the metrics for TensorBoard too, in RUN/tensorboard")] = False,
 ) -> None:
-    "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits, figures."
+    "Train a model; RUN holds all that came of it: weights, configuration, metrics, splits."
     at_least("--latent-dim", latent_dim)
     at_least("--epochs", epochs)
     from musevae import device as devices

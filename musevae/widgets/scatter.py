@@ -36,7 +36,7 @@ def decoded_grid(
         hop: samples from frame to frame of x.
 
     Returns:
-        `axes`; `x` and `y`, the columns' and rows' coordinates; `sounds` and `images`, MP3 and PNG files row by row.
+        The plane's `axes`; `x` and `y`, the columns' and rows' coordinates; `sounds` and `images`, MP3 and PNG files row by row.
     """
     points = checked_array(points, "points", 2)
     low, high = points[:, axes].min(0), points[:, axes].max(0)
