@@ -7,7 +7,9 @@ and `vocoder`. The names that most programs need are offered here too, and impor
     run = musevae.train("MUSIC", "runs/first")
     z = musevae.encode_corpus(run.vae, run.windows("test")).mean
 """
-from collections.abc import Callable, Collection
+TYPE_CHECKING = False  # as type checkers read it; `typing` and `collections` would cost more than all the rest of this file
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 __version__ = "0.1.0"
 
@@ -50,7 +52,7 @@ def _modules():
     return {found.name for found in iter_modules(__path__) if not found.name.startswith("_")}
 
 
-def moved(module: str, homes: dict[str, str], silent: Collection[str] = ()) -> Callable[[str], object]:
+def moved(module: str, homes: dict[str, str], silent: "Collection[str]" = ()) -> "Callable[[str], object]":
     """A `__getattr__` for a module whose names have moved: importing by the old address works for one release.
 
     Args:
