@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from . import vocoder
-from .collapse import diagnosis
+from .collapse import diagnosis, plot_panel
 from .corpus import read_audio
 from .evaluation import Errors, Judgement, device_of, errors, judge, passes
 from .geometry import groups_of
@@ -73,6 +73,7 @@ class Judged:
 
 # %% ../nbs/10b_report.ipynb #2de151c5
 RESIDUALS = 512  # windows whose residuals are kept: fifty megabytes
+_PANEL = ("active_units", "charged_units", "idle_units", "information_nats", "information_ceiling_nats", "verdict")
 
 # %% ../nbs/10b_report.ipynb #1a0b8439
 def judge_run(run: Run, windows: WindowSet | None = None, *, batch_size: int = 64, seed: int = 0) -> Judged:
@@ -161,7 +162,8 @@ def evaluate(
     `windows`, `clips`, `split`; `latent_dim`; `rmse_db`, `l1_db` (from the posterior mean), `rmse_db_sampled` (from one
     draw); `elbo_nats`, `distortion_nats`, `rate_nats` per window at β = 1 (one draw a window), and where a
     global code stands above a local one `rate_global_nats` and `rate_local_nats`; `bits_per_second`, the rate over the
-    window's length; `active_units`, and a `verdict` on the code in words; what `linear_baselines` returns; `probe_*`;
+    window's length; `active_units`, `charged_units`, `idle_units`,
+    `information_nats` with its ceiling, and a `verdict` on the code in words; what `linear_baselines` returns; `probe_*`;
     `rmse_db_by_genre`; and `data`: what was judged. Only windows that the run was not trained on are used.
 
     Args:
@@ -196,8 +198,7 @@ def evaluate(
     result |= {name: value for name, value in linear.items() if name.endswith("_nats")}
     result |= dict(
         bits_per_second=found.rate_nats / math.log(2) / run.spec.seconds,
-        active_units=found.active_units,
-        verdict=diagnosis(found, seed=seed).verdict,
+        **{name: value for name, value in diagnosis(found, seed=seed).figures().items() if name in _PANEL},
         likelihood=vae.likelihood.name,
         scale_db=float(torch.as_tensor(vae.scale).double().mean()) * run.spec.top_db,
     )
@@ -208,7 +209,7 @@ def evaluate(
 
 # %% ../nbs/10b_report.ipynb #7ff22fb5
 _SOUNDS = ("original", "mel-and-back", "reconstruction")
-_FIGURES = ("reconstructions", "residuals", "latent")
+_FIGURES = ("reconstructions", "residuals", "latent", "code")
 
 
 def _sounds(windows: WindowSet, x_hat: torch.Tensor, names: list[str], spec: MelSpec) -> Iterator[tuple[str, bytes]]:
@@ -270,6 +271,7 @@ def _contents(judged: Judged, result: Mapping[str, Any], pairs: int, batch_size:
         yield "figures/reconstructions.png", png_bytes(drawn)
     z = residual_z(judged.found.residuals, torch.zeros(()), vae.scale)
     yield "figures/residuals.png", png_bytes(plot_calibration(z, spec, likelihood=vae.likelihood.name))
+    yield "figures/code.png", png_bytes(plot_panel(diagnosis(judged.found)))
     if (figure := _latent_figure(judged)) is not None:
         yield "figures/latent.png", png_bytes(figure)
     if pairs:
@@ -290,7 +292,8 @@ def save_evaluation(
     """Write an evaluation, all of it or nothing; the files' paths.
 
     `evaluation.json`, `evaluation.csv` (one row a window), `figures/reconstructions.png`, `figures/residuals.png`,
-    `figures/latent.png`, and in `audio/` three sounds for each pair. What an earlier evaluation left in that folder goes.
+    `figures/code.png`, `figures/latent.png`, and in `audio/` three sounds for each pair. What an earlier evaluation left in that
+    folder goes.
 
     Args:
         run: the run.

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'IDENTITY', 'RECIPE', 'RunError', 'Run', 'read_config', 'load_run', 'split_key', 'differences',
-           'refuse_differences', 'vacant', 'prepare', 'train']
+           'refuse_differences', 'vacant', 'prepare', 'splits_of', 'windows_of', 'train']
 
 # %% ../nbs/A5_runs.ipynb #a5f0c102
 import json
@@ -221,8 +221,8 @@ def _names(windows, rows):
     return [f"{t}#{w}" for t, w in zip(picked["track"], picked["window"], strict=True)]
 
 # %% ../nbs/A5_runs.ipynb #fa092416
-def _parts(windows):
-    "The windows to learn from and those to choose by; ValueError if a split is empty or a number is not finite."
+def splits_of(windows: WindowSet) -> dict[str, WindowSet]:
+    "The `windows` to learn from, \"train\", and to choose by, \"valid\"; ValueError if one is empty or a number is not finite."
     splits = windows.table["split"] if "split" in windows.table else pd.Series(dtype=object)
     if missing := [name for name in ("train", "valid") if not (splits == name).any()]:
         raise ValueError(f"data: expected windows of the splits train and valid, got none of {' and '.join(missing)}; "
@@ -236,8 +236,20 @@ def _parts(windows):
     return parts
 
 # %% ../nbs/A5_runs.ipynb #07a5e004
-def _windows_of(data, spec, seed, progress):
-    "The windows that `data` holds or that are made of it under `spec`, and the table of their clips."
+def windows_of(
+    data: str | Path | Sequence[str | Path] | pd.DataFrame | WindowSet, spec: MelSpec, seed: int, progress: bool = True,
+) -> tuple[WindowSet, pd.DataFrame]:
+    """The windows that data hold or that are made of them, with splits, and the table of their clips.
+
+    Args:
+        data: a folder of music, files, a table of clips, or a `WindowSet`.
+        spec: of the pictures; a `WindowSet` of another is refused.
+        seed: of the split by clip that clips without splits get.
+        progress: show bars while windows are made.
+
+    Raises:
+        ValueError: for what is none of these.
+    """
     if isinstance(data, WindowSet):
         spec.check(data.spec.fingerprint, "data")
         return data, data.table.drop_duplicates("track")
@@ -305,8 +317,8 @@ def train(
     machine = find_machine(chosen.train, out, tensorboard=tensorboard, device=device)  # refuses at once what this one cannot do
     if isinstance(data, WindowSet) and chosen.train.crops:
         raise ValueError("TrainConfig.crops: expected a table of clips to cut them from, got a WindowSet")
-    windows, corpus = _windows_of(data, spec, seed, progress)
-    parts = _parts(windows)
+    windows, corpus = windows_of(data, spec, seed, progress)
+    parts = splits_of(windows)
     about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=chosen.vae.to_dict(), train=asdict(chosen.train),
                  mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
                  split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()},
