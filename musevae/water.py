@@ -45,6 +45,16 @@ def pictures_at(transform: SeparableTransform, x: torch.Tensor, levels: Sequence
     return torch.cat(pictures)
 
 # %% ../nbs/08c_water.ipynb #be1efaf2
+def _prices(water: WaterLevel, noise: float, stops: int) -> list[float]:
+    "β = 1, prices between whose rates fall to a three-hundredth in equal ratios, and one that drowns every unit."
+    last = 1.1 * water.variance[0] / noise
+    if stops < 2 or last <= 1.1:
+        raise ValueError(f"stops: expected two or more between β = 1 and {last:.3g}, got {stops}")
+    dear = water.rate(noise)
+    between = [water.level_at_rate(nats) / noise for nats in np.geomspace(dear, dear / 300, stops - 1)[1:]]
+    return [1.0, *(float(f"{b:.3g}") for b in [*between, last])]
+
+
 def level_view(
     transform: SeparableTransform, windows: WindowSet, row: int = 0, *, stops: int = 7,
     marks: Sequence[tuple[str, float, float]] = (), title: str | None = None, seed: int = 0, **options: Any,
@@ -66,10 +76,7 @@ def level_view(
     """
     spec, noise = windows.spec, transform.noise.item()
     water = WaterLevel.of(transform, top_db=spec.top_db)
-    last = 1.1 * water.variance[0] / noise
-    if stops < 2 or last <= 1:
-        raise ValueError(f"stops: expected two or more between β = 1 and {last:.3g}, got {stops}")
-    betas = [float(f"{b:.2g}") for b in np.geomspace(1.0, last, stops)]
+    betas = _prices(water, noise, stops)
     one = windows.select([row])
     x = pictures_at(transform, one.tensor(), [b * noise for b in betas], seed=seed).clamp(0, 1)
     ys = get_inverter(spec=spec)(x, torch.as_tensor(one.ref_db).expand(len(x))).numpy()
