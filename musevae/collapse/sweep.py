@@ -207,7 +207,10 @@ def read_sweep(out: str | Path) -> pd.DataFrame:
     path = Path(out) / "sweep.csv"
     if not path.exists():
         raise ValueError(f"{path}: expected the table of a sweep, found none")
-    return pd.read_csv(path, float_precision="round_trip", dtype={"state": str, "verdict": str})
+    table = pd.DataFrame(_done(path), columns=_COLUMNS)
+    for name in ("target_rate_nats", *FIGURES):  # by Python's own reader, which is exact
+        table[name] = [float(value) if value else math.nan for value in table[name]]
+    return table.astype({"latent_dim": int, "seed": int})
 
 
 def _settle_identity(out: Path, chosen: Preset, windows: WindowSet, parts: dict[str, WindowSet]) -> None:

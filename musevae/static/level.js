@@ -23,6 +23,7 @@ export function at(c, beta) {
 }
 
 const digits = (v) => (v >= 100 ? Math.round(v).toLocaleString("en") : String(+v.toPrecision(2)));
+const tick = (v) => (v >= 1000 ? `${v / 1000}k` : String(v));
 const WATER = "rgb(46 134 193 / .38)";
 
 function draw(model, el) {
@@ -106,7 +107,7 @@ function draw(model, el) {
   function ground(canvas, left) {
     const width = canvas.clientWidth, height = canvas.clientHeight;
     if (!width) return null;
-    const g = sharp(canvas, width, height), box = { left, right: width - 10, top: 22, bottom: height - 34 };
+    const g = sharp(canvas, width, height), box = { left, right: width - 10, top: 28, bottom: height - 36 };
     g.font = "12px system-ui, sans-serif";
     return { g, box, put: labels(g, canvas, width, height), colour: colours(el) };
   }
@@ -126,11 +127,11 @@ function draw(model, el) {
     for (let e = Math.ceil(Math.log10(lo)); 10 ** e <= hi; e++) {
       g.strokeStyle = colour("grid");
       line(g, [[box.left, y(10 ** e)], [box.right, y(10 ** e)]]); g.stroke();
-      put(digits(10 ** e), box.left - 6, y(10 ** e));
+      put(tick(+(10 ** e).toPrecision(1)), box.left - 6, y(10 ** e));
     }
     g.textAlign = "center";
-    for (const n of [1, 10, 100, 1000, 10000]) if (n <= d) put(String(n), x(n), box.bottom + 11);
-    put("unit, by variance", (box.left + box.right) / 2, box.bottom + 26);
+    for (const n of [1, 10, 100, 1000, 10000]) if (n <= d) put(tick(n), x(n), box.bottom + 14);
+    put("unit, by variance", (box.left + box.right) / 2, box.bottom + 29);
     g.textAlign = "left";
     put("drowns at β", 2, 9);
     const shore = Array.from(c.variance, (v, i) => [x(i + 1), y(v / c.noise)]);
@@ -171,8 +172,8 @@ function draw(model, el) {
     g.textAlign = "center";
     const steps = [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
     const step = steps.find((s) => wide / s <= (box.right - box.left) / 55) ?? 10000;
-    for (let n = 0; n <= wide; n += step) put(n.toLocaleString("en"), x(n), box.bottom + 11);
-    put("rate, nats per window", (box.left + box.right) / 2, box.bottom + 26);
+    for (let n = 0; n <= wide; n += step) put(tick(n), x(n), box.bottom + 14);
+    put("rate, nats per window", (box.left + box.right) / 2, box.bottom + 29);
     g.textAlign = "left";
     put("error, dB", 2, 9);
     const points = Array.from({ length: 201 }, (_, k) => at(c, price(k / 200)));
