@@ -20,6 +20,7 @@ from sphinx.highlighting import PygmentsBridge
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 WORTH = 3  # lines: fewer saved are no reason to fold
+LONG = 8  # lines of a lesson's own function that are folded like the library's
 WIDE = 100  # characters: a longer signature is shown without its types
 
 # Browsers that cannot style what a `<details>` hides print it open all the same.
@@ -42,17 +43,30 @@ def abstract(code: str, exported: bool) -> list[str]:
         return []
     imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     others = [node for node in body if node not in imports and not _declares_names(node)]
-    lines = code.strip().split("\n")
+    lines = code.strip("\n").split("\n")
     if exported:
         short = [line for node in others for line in _shown(node, lines)]
-    else:  # a lesson's code stands open, below its imports
-        if not imports or any(node.lineno < imports[-1].lineno for node in others):
-            return []
-        short = "\n".join(lines[imports[-1].end_lineno:]).strip("\n").split("\n") if others else []
-    if imports:
-        short = [_imported(imports), *short]
+        short = [_imported(imports), *short] if imports else short
+    else:
+        short = _lesson(lines, imports, others)
     saved = len(lines) - len(short)
     return short if short and saved >= (1 if imports and not others else WORTH) else []
+
+
+def _lesson(lines: list[str], imports: list, others: list) -> list[str]:
+    "A lesson's code stands open, but for its imports and for long functions."
+    folds = {}
+    if imports and not any(node.lineno < imports[-1].lineno for node in others):
+        folds[imports[0].lineno] = imports[-1].end_lineno, [_imported(imports)]
+    for node in others:
+        if isinstance(node, _DEFINES) and node.end_lineno - node.lineno >= LONG:
+            folds[node.lineno] = node.end_lineno, _shown(node, lines)
+    shown, at = [], 1
+    while at <= len(lines):
+        end, short = folds.get(at, (at, [lines[at - 1]]))
+        shown += short
+        at = end + 1
+    return re.sub(r"\n{3,}|(?<=^# imports)(.*)\n+", lambda m: f"{m[1]}\n" if m[1] else "\n\n", "\n".join(shown)).split("\n")
 
 
 def _declares_names(node: ast.stmt) -> bool:

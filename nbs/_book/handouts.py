@@ -47,12 +47,26 @@ def link_handouts(app, doctree, docname):
     "Below the last cell of a handout: where it stands alone."
     if app.builder.format != "html":
         return
+    for box in [box for box in doctree.findall(nodes.container) if "mv-handouts" in box["classes"]]:
+        box += _list_of(app, docname)
     for name, cell in dict(marked(doctree)).items():
         if name not in listed():
             raise ValueError(f"{docname}: expected a handout of handouts.yml, got {name!r}")
         uri = app.builder.get_relative_uri(docname, page_of(name))
         link = nodes.reference("", listed()[name]["title"], internal=True, refuri=uri)
         cell.parent.insert(cell.parent.index(cell) + 1, nodes.paragraph("", "To send to somebody: ", link, classes=["mv-send"]))
+
+
+def _list_of(app, docname) -> nodes.bullet_list:
+    "Links to all that chapters of this book show."
+    shown = {name for doc in app.env.found_docs for name in app.env.metadata[doc].get("handouts", [])}
+    found = nodes.bullet_list()
+    for name, about in listed().items():
+        if name in shown:
+            uri = app.builder.get_relative_uri(docname, page_of(name))
+            link = nodes.reference("", about["title"], internal=True, refuri=uri)
+            found += nodes.list_item("", nodes.paragraph("", "", link))
+    return found
 
 
 def collect(app):

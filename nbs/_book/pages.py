@@ -110,14 +110,13 @@ def chapters() -> list[str]:
     return [name for name in names if re.search(r"/(\d|[A-Z]\d)", name)]
 
 
-def main(names: list[str]) -> int:
+def main(names: list[str], book: Path) -> int:
     sys.path.insert(0, str(ROOT / "tests"))
     import chromium
     from conftest import FLAGS
     from pagecheck import visit
     from playwright.sync_api import sync_playwright
 
-    book = ROOT / "_build" / "html"
     wanted = [name for name in chapters() if not names or name.rpartition("/")[2] in names]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium.find(), args=FLAGS)
@@ -133,4 +132,6 @@ def main(names: list[str]) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", help="file names without extension; none: all")
-    sys.exit(main(parser.parse_args().chapters))
+    parser.add_argument("--book", type=Path, default=ROOT / "_build" / "html", help="the built book's folder")
+    given = parser.parse_args()
+    sys.exit(main(given.chapters, given.book.resolve()))
