@@ -94,6 +94,15 @@ def _declares_names(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] in (["_all_"], ["__all__"])
 
 
+def only_names(code: str) -> bool:
+    "Is `code` nothing but nbdev's list of names? A reader has no use for it."
+    try:
+        body = ast.parse(code).body
+    except SyntaxError:
+        return False
+    return bool(body) and all(_declares_names(node) for node in body)
+
+
 def _imported(imports: list) -> str:
     names = [name for node in imports for name in ([node.module or "."] if isinstance(node, ast.ImportFrom)
                                                    else [alias.name for alias in node.names])]
@@ -170,6 +179,9 @@ class FoldCode(SphinxPostTransform):
                 continue
             code = cell.children[0]
             if code.get("nb_element") != "cell_code_source" or "tag_keep-open" in cell["classes"]:
+                continue
+            if only_names(code.astext()):
+                cell.parent.remove(cell)
                 continue
             short = abstract(code.astext(), "tag_nbdev-export" in cell["classes"], most)
             if short:
