@@ -120,7 +120,7 @@ def said(run, monkeypatch, capsys):
     def say(windows, *options):
         monkeypatch.setattr(cli, "run_folder", lambda path: path)
         monkeypatch.setattr(runs, "load_run", lambda path: run)
-        monkeypatch.setattr(cli, "_windows", lambda *_: windows)
+        monkeypatch.setattr(cli, "windows_for", lambda *_: windows)
         capsys.readouterr()
         assert cli.main(["evaluate", "RUN", "MUSIC", *map(str, options)]) == 0
         return capsys.readouterr().out
