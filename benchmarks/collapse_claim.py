@@ -37,7 +37,7 @@ def chosen(loss, schedule, epochs):
     plan = dict(anneal="linear", anneal_epochs=epochs / 2) if schedule == "annealed" else dict(anneal="constant")
     model = VAEConfig(linear=False, filter_blocks=0, network="time", per_band=False, likelihood=LIKELIHOOD[loss])
     scale = PAPER_SCALE if loss == "averaged" else None
-    return Preset(model, TrainConfig(epochs=epochs, batch_size=16, average=0.9, weight_decay=1e-3, scale=scale, **plan))
+    return Preset(model, TrainConfig(epochs=epochs, batch_size=16, average=0.9, weight_decay=1e-3, noise_scale=scale, **plan))
 
 
 def made_from(loss, schedule, latent_dim, epochs, seed):

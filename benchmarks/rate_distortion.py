@@ -38,7 +38,7 @@ MEASURE = 1  # goes up with what is measured, or how; a training of another reci
 TRANSFORM = PRESETS.get("transform", PRESETS["demo"])  # closed form and filters, white noise a band
 GLOBAL = PRESETS.get("global", PRESETS["demo"])  # a global code under coloured noise
 SCRATCH = Preset(VAEConfig(linear=False, filter_blocks=0, network="time"), TrainConfig())
-PAPER = dict(likelihood="laplace", scale=5e-4 * 128 * 216, clamp=True, per_band=False)
+PAPER = dict(likelihood="laplace", noise_scale=5e-4 * 128 * 216, clamp=True, per_band=False)
 TRAINED = {
     "transform and filters": lambda **c: preset(TRANSFORM, **c),
     "global code": lambda **c: preset(GLOBAL, **c),

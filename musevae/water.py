@@ -40,8 +40,8 @@ def pictures_at(transform: SeparableTransform, x: torch.Tensor, levels: Sequence
     pictures = []
     for level in levels:
         here.noise.fill_(level)
-        mean, logvar = here.posterior(x)
-        pictures.append(here.decode(mean + (logvar / 2).exp() * eps))
+        mean, logvar = here.mean_logvar(x)
+        pictures.append(here.mean_picture(mean + (logvar / 2).exp() * eps))
     return torch.cat(pictures)
 
 # %% ../nbs/08c_water.ipynb #be1efaf2

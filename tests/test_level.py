@@ -61,12 +61,12 @@ def test_a_model_at_the_level_has_its_rate_and_its_error():
     windows = made_windows()
     x = windows.tensor()
     vae = ConvVAE(VAEConfig(latent_dim=12, filter_blocks=0), windows.spec).initialise(x).eval()
-    water = WaterLevel.of(vae.linear)
+    water = WaterLevel.of(vae.transform)
     for nats in (2.0, 10.0, 25.0):
-        vae.linear.noise.fill_(water.level_at_rate(nats))
+        vae.transform.noise.fill_(water.level_at_rate(nats))
         found = judge(vae, x)
         assert found.rate_nats == pytest.approx(nats, rel=1e-3)
-        assert (found.kl_per_unit > 1e-6).sum() == water.units(vae.linear.noise.item())
+        assert (found.kl_per_unit > 1e-6).sum() == water.units(vae.transform.noise.item())
 
 
 def test_the_slope_along_the_curve_is_the_price():

@@ -149,8 +149,8 @@ def test_a_cell_begins_at_the_optimum_of_its_price(windows):
     for beta in (0.5, 1.0, 20.0):
         vae = ConvVAE(VAEConfig(latent_dim=6, filter_blocks=0), windows.spec)
         assert start_at(vae, x, beta=beta) == beta
-        water = WaterLevel.of(vae.linear)
-        level = vae.linear.noise.item()
+        water = WaterLevel.of(vae.transform)
+        level = vae.transform.noise.item()
         assert level == pytest.approx(water.level(beta), rel=1e-5)
         assert judge(vae.eval(), x).rate_nats == pytest.approx(water.rate(level), rel=0.01, abs=1e-3)
 
@@ -159,7 +159,7 @@ def test_a_fixed_scale_is_kept_and_sets_the_level(windows):
     x = windows.select("train").tensor()
     vae = ConvVAE(VAEConfig(latent_dim=6, filter_blocks=0, per_band=False), windows.spec)
     start_at(vae, x, beta=3.0, scale=0.2)
-    assert vae.scale.item() == pytest.approx(0.2) and vae.linear.noise.item() == pytest.approx(3 * 0.04, rel=1e-5)
+    assert vae.scale.item() == pytest.approx(0.2) and vae.transform.noise.item() == pytest.approx(3 * 0.04, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", [GLOBAL, "linear"])

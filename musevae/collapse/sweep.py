@@ -26,9 +26,10 @@ from .level import WaterLevel
 from ..device import find_device
 from ..evaluation import judge
 from ..fitting import interruptible
+from ..identity import refuse_differences, split_key
 from ..mel import MelSpec
 from ..presets import Preset, configure
-from ..runs import RECIPE, refuse_differences, split_key, splits_of, windows_of
+from ..runs import RECIPE, splits_of, windows_of
 from ..store import folder, locked, write_json, write_text
 from ..training import TrainConfig, steps
 from ..vae import ConvVAE
@@ -52,7 +53,7 @@ def start_at(vae: ConvVAE, x: torch.Tensor, *, beta: float | None = None, rate: 
     if (beta is None) == (rate is None):
         raise ValueError(f"beta, rate: expected one of the two, got {beta} and {rate}")
     vae.initialise(x)
-    linear, likelihood = vae.linear, vae.likelihood
+    linear, likelihood = vae.transform, vae.likelihood
     places = len(linear.variance)
     water = WaterLevel.of(linear, None if places else vae.latent_dim, top_db=vae.spec.top_db)
     fixed = linear.noise.sqrt().item() if likelihood.log_scale.ndim == 2 else scale  # one a place: coloured
@@ -168,7 +169,7 @@ def _row(cell: Cell, chosen: Preset, x: torch.Tensor, judged: WindowSet, stop: E
     torch.manual_seed(cell.seed)
     try:
         vae = ConvVAE(replace(chosen.vae, latent_dim=cell.latent_dim), judged.spec).to(x.device)
-        beta = start_at(vae, x, beta=cell.beta, rate=cell.rate, scale=chosen.train.scale)
+        beta = start_at(vae, x, beta=cell.beta, rate=cell.rate, scale=chosen.train.noise_scale)
         config = replace(chosen.train, beta=beta)
         vae, beta = _trained(vae, x, config, cell, beta, stop, bar)
         figures = dict(state="done") | _figures(vae, judged, beta, cell.seed)
