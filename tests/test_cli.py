@@ -60,7 +60,7 @@ def refused(capsys, *argv, code=1):
 # Help ----------------------------------------------------------------------------------------------------------------
 def test_every_command_of_the_public_surface_exists():
     assert set(cli.COMMANDS) == {
-        "synth", "scan", "gtzan", "mel", "train", "evaluate", "map", "reconstruct", "sample", "info",
+        "synth", "scan", "gtzan", "mel", "train", "sweep", "evaluate", "map", "reconstruct", "sample", "info",
     }  # fmt: skip
 
 
