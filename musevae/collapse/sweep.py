@@ -10,7 +10,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from threading import Event
@@ -218,7 +218,7 @@ def _settle_identity(out: Path, chosen: Preset, windows: WindowSet, parts: dict[
     "Write what all cells share, or refuse by name what differs from what is there; `RunError`."
     about = dict(  # latent size and price differ from cell to cell
         preset=chosen.name, recipe=f"{RECIPE}.{SWEEP}", vae=chosen.vae.to_dict() | dict(latent_dim=None),
-                 train=asdict(chosen.train) | dict(beta=None), mel=windows.spec.to_dict(), data=windows.key,
+                 train=chosen.train.identity() | dict(beta=None), mel=windows.spec.to_dict(), data=windows.key,
                  split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()})
     about = json.loads(json.dumps(about))
     if (out / "sweep.json").exists():
