@@ -60,7 +60,7 @@ def refused(capsys, *argv, code=1):
 # Help ----------------------------------------------------------------------------------------------------------------
 def test_every_command_of_the_public_surface_exists():
     assert set(cli.COMMANDS) == {
-        "synth", "scan", "gtzan", "mel", "train", "evaluate", "map", "reconstruct", "sample", "info",
+        "synth", "scan", "gtzan", "mel", "train", "sweep", "evaluate", "map", "reconstruct", "sample", "info",
     }  # fmt: skip
 
 
@@ -331,7 +331,7 @@ def test_evaluate_takes_all_of_other_music(way, tmp_path, capsys):
     assert main(["evaluate", way[1], tmp_path / "other", "--pairs", 0]) == 0
     out = capsys.readouterr().out
     assert "judged on 3 windows of 3 clips: other music" in out and "left out" not in out
-    assert f"written  4 files in {way[1] / 'evaluations' / 'other-'}" in out
+    assert f"written  5 files in {way[1] / 'evaluations' / 'other-'}" in out
 
 
 def test_map_is_one_file(way, tmp_path, capsys):

@@ -54,12 +54,15 @@ PLAN = {
     "elbo": ("vae.likelihood vae.prior", ""),
     "evaluation": ("vae windows", ""),
     "collapse": ("evaluation vae windows", ""),
+    "collapse.level": ("vae.linear", ""),
     "training": ("annealing elbo vae", ""),
     "presets": ("mel training vae", ""),
     "device": ("store training", ""),
     "fitting": ("device evaluation store training vae", ""),
     "identity": ("store", ""),
     "runs": ("corpus device fitting identity mel presets store training vae windows", ""),
+    "collapse.sweep": ("annealing collapse collapse.level device evaluation fitting identity mel presets runs store training vae "
+                       "windows", ""),
     "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),
     "pulse": ("", ""),
@@ -72,11 +75,13 @@ PLAN = {
     "reconstruction": ("evaluation mel runs vae vae.likelihood windows", ""),
     "generation": ("latent vae", ""),
     "report.figures": ("collapse evaluation geometry latent probes reconstruction runs store windows", ""),
-    "report": ("corpus evaluation geometry latent mel reconstruction report.figures runs store vocoder widgets.media windows",
-               ""),
+    "report": ("collapse corpus evaluation geometry latent mel reconstruction report.figures runs store vocoder widgets.media "
+               "windows", ""),
     "widgets.page": ("", ""),
     "widgets.scatter": ("looks widgets.media widgets.page", ""),
-    "widgets": ("widgets.media widgets.page widgets.scatter", ""),
+    "widgets.level": ("widgets.media widgets.page", ""),
+    "widgets": ("widgets.level widgets.media widgets.page widgets.scatter", ""),
+    "water": ("collapse.level evaluation runs store vae.linear vocoder widgets.level widgets.page windows", ""),
     "map": ("corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
     "runfolder": ("", ""),
     "cli.screen": ("store", ""),
@@ -84,7 +89,7 @@ PLAN = {
     "cli.arguments": ("cli.registry cli.screen mel runs windows", "corpus presets"),
     "cli.summary": ("runs windows", ""),
     "cli": ("cli.arguments cli.registry cli.screen cli.summary runfolder store",
-            "corpus device generation map report runs synth vocoder widgets.media windows"),
+            "collapse collapse.sweep corpus device generation map report runs synth vocoder widgets.media windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}
