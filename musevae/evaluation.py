@@ -128,7 +128,8 @@ class Judgement:
         kl_per_unit: rate of each unit, mean over windows, `(d,)`, nats.
         mean: E[z|x] of each window, `(n, d)`.
         std: standard deviations of q(z|x), `(n, d)`.
-        residuals: x − x̂ of that draw in float16, `(k, 1, n_mels, frames)`, of k windows spread evenly; none unless asked for.
+        residuals: what that draw leaves, in units of the noise (`Likelihood.standardised`), in float16, `(k, 1, n_mels, frames)`,
+            of k windows spread evenly; none unless asked for.
     """
 
     by_window: dict[str, np.ndarray]
@@ -228,7 +229,7 @@ def _judged(vae, part, kept):
     return (*errors(x, x_mean, over="windows", top_db=vae.spec.top_db),
             errors(x, x_drawn, over="windows", top_db=vae.spec.top_db).rmse_db,
             vae.likelihood.nll(x, x_drawn, z), kl.sum(1), kl.sum(0, keepdim=True),
-            q.mean.float(), q.stddev.float(), (x[kept] - x_drawn[kept]).half())
+            q.mean.float(), q.stddev.float(), vae.likelihood.standardised(x[kept], x_drawn[kept], z[kept]).half())
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de012
 def evaluate_windows(vae: ConvVAE, x: torch.Tensor, *, batch_size: int = 64, seed: int = 0) -> dict[str, float]:

@@ -211,9 +211,9 @@ def plot_calibration(z: torch.Tensor, spec: MelSpec, *, likelihood: str = "gauss
     """Left: all residuals against the density the likelihood promises. Right: their spread band by band.
 
     Args:
-        z: `residual_z(...)`, `(batch, 1, n_mels, frames)`.
+        z: residuals in units of the noise, of `residual_z` or a likelihood's `standardised`, `(batch, 1, n_mels, frames)`.
         spec: for the bands' frequencies.
-        likelihood: "gaussian" or "laplace".
+        likelihood: its name; a coloured one's rows are components of the spectrum, from broad to fine, instead of bands.
     """
     import matplotlib.pyplot as plt
 
@@ -222,15 +222,18 @@ def plot_calibration(z: torch.Tensor, spec: MelSpec, *, likelihood: str = "gauss
     laplace = likelihood == "laplace"
     promised = np.exp(-np.abs(t)) / 2 if laplace else np.exp(-(t**2) / 2) / math.sqrt(2 * math.pi)
     left.hist(z.flatten().numpy(), bins=t[::2], density=True, color="0.7", lw=0, label="residuals")
-    left.plot(t, promised, color="C0", label=f"{likelihood} of scale 1")
+    left.plot(t, promised, color="C0", label=f"{'laplace' if laplace else 'gaussian'} of scale 1")
     left.set(xlabel="residual / noise scale", ylabel="density", yscale="log", ylim=(1e-4, 1))
     left.legend(fontsize=8, frameon=False)
     size = (z.abs() if laplace else z.square()).mean((0, 1, 3)).numpy() ** (1 if laplace else 0.5)
-    right.semilogx(spec.mel_frequencies, size, color="C0")
+    white, most = likelihood in ("gaussian", "laplace"), size.argmax()
+    rows = spec.mel_frequencies if white else np.arange(1, len(size) + 1)
+    right.semilogx(rows, size, color="C0")
     right.axhline(1, color="black", lw=0.8, ls=":")
-    right.set(xlabel="frequency of the band (Hz)", ylabel="size of residual / noise scale", ylim=(0, None))
-    loud = spec.mel_frequencies[size.argmax()]
-    right.set_title(f"Largest at {loud:.0f} Hz: {size.max():.2f} of what one scale promises", fontsize=10)
+    right.set(xlabel="frequency of the band (Hz)" if white else "component of the spectrum, from broad to fine",
+              ylabel="size of residual / noise scale", ylim=(0, None))
+    where = f"{rows[most]:.0f} Hz" if white else f"component {rows[most]}"
+    right.set_title(f"Largest at {where}: {size.max():.2f} of what one scale promises", fontsize=10)
     left.set_title(f"{(z.abs() > 3).float().mean():.1%} lie beyond 3 scales", fontsize=10)
     return fig
 

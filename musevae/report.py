@@ -28,7 +28,7 @@ from .geometry import groups_of
 from .latent import LatentPCA, Latents, encode_corpus, plot_pca, unit_effects
 from .mel import MelSpec
 from .probes import probe
-from .reconstruction import digests, figure_pairs, held_out, linear_baselines, pick, plot_calibration, residual_z
+from .reconstruction import digests, figure_pairs, held_out, linear_baselines, pick, plot_calibration
 from .runs import Run
 from .store import key_of, write_all
 from .widgets.media import png_bytes, wav_bytes
@@ -147,6 +147,12 @@ def _about_data(judged: Judged, source: str | Path | None) -> dict[str, Any]:
     )
 
 # %% ../nbs/10b_report.ipynb #02301aaf
+def _level(scale: torch.Tensor) -> float:
+    "A noise scale as one number: its mean over bands; over the places of a basis the root mean square, as a cell has it."
+    scale = scale.double()
+    return float(scale.mean() if scale.ndim < 2 else scale.square().mean().sqrt())
+
+
 def evaluate(
     run: Run,
     windows: WindowSet | Judged | None = None,
@@ -199,7 +205,7 @@ def evaluate(
         active_units=found.active_units,
         verdict=diagnosis(found, seed=seed).verdict,
         likelihood=vae.likelihood.name,
-        scale_db=float(torch.as_tensor(vae.scale).double().mean()) * run.spec.top_db,
+        scale_db=_level(vae.scale) * run.spec.top_db,
     )
     result |= _probe_figures(judged, seed)
     by_genre = pd.Series(found.by_window["rmse_db"] ** 2).groupby(judged.windows.table["genre"].to_numpy()).mean() ** 0.5
@@ -268,8 +274,8 @@ def _contents(judged: Judged, result: Mapping[str, Any], pairs: int, batch_size:
         shown, x_hat, names = _pairs(judged, pairs, batch_size)
         drawn = figure_pairs(shown.tensor(), x_hat, spec=spec, names=names, n=len(shown))
         yield "figures/reconstructions.png", png_bytes(drawn)
-    z = residual_z(judged.found.residuals, torch.zeros(()), vae.scale)
-    yield "figures/residuals.png", png_bytes(plot_calibration(z, spec, likelihood=vae.likelihood.name))
+    drawn = plot_calibration(judged.found.residuals.float(), spec, likelihood=vae.likelihood.name)
+    yield "figures/residuals.png", png_bytes(drawn)
     if (figure := _latent_figure(judged)) is not None:
         yield "figures/latent.png", png_bytes(figure)
     if pairs:

@@ -22,13 +22,14 @@ from .device import find_machine
 from .fitting import Row, fit_on, steps_done
 from .mel import MelSpec
 from .presets import Preset, configure
+from .runfolder import renamed
 from .store import folder, key_of, write_json, write_text
 from .training import Step
 from .vae import ConvVAE
 from .windows import WindowSet, mel_clips, mel_windows
 
 # %% ../nbs/A5_runs.ipynb #a5f0c105
-FORMAT = 2  # of config.json: raise it when its fields change their meaning; 1 did not say how the clips were divided
+FORMAT = 3  # of config.json: raise it when its fields change their meaning; 1 did not say how the clips were divided
 
 # %% ../nbs/A5_runs.ipynb #a5f0c106
 class RunError(ValueError):
@@ -96,7 +97,7 @@ def read_config(path: Path) -> dict[str, Any]:
     config = json.loads((path / "config.json").read_text())
     if (there := config.setdefault("format", 1)) > FORMAT:
         raise RunError(f"{path}/config.json: expected format {FORMAT} or less, got {there}: written by a newer musevae")
-    return config
+    return renamed(config)
 
 # %% ../nbs/A5_runs.ipynb #a5f0c109
 def load_run(path: str | Path) -> Run:
@@ -199,8 +200,8 @@ def prepare(out: Path, about: dict[str, Any], *, resume: bool = False, replan: b
         write_json(folder(out) / "config.json", dict(format=FORMAT, **about, plans=[]))
         return
     there = read_config(out)
-    if there["format"] < FORMAT:
-        raise RunError(f"{out}/config.json: expected format {FORMAT}, got {there['format']}, which does not say how the clips "
+    if there["format"] < 2:
+        raise RunError(f"{out}/config.json: expected format 2 or later, got {there['format']}, which does not say how the clips "
                        "were divided: such a run can be loaded and judged, but not resumed; train into another folder")
     planned, asked = there["train"]["epochs"], about["train"].pop("epochs")
     refuse_differences(out, there | dict(train={k: v for k, v in there["train"].items() if k != "epochs"}), about)
@@ -212,7 +213,7 @@ def prepare(out: Path, about: dict[str, Any], *, resume: bool = False, replan: b
                        ["train.epochs"])
     there["plans"].append(dict(epochs=planned, until_step=step))
     there["train"]["epochs"] = asked
-    write_json(out / "config.json", there)
+    write_json(out / "config.json", there | dict(format=FORMAT))
 
 # %% ../nbs/A5_runs.ipynb #38e614aa
 def _names(windows, rows):

@@ -12,7 +12,8 @@ from musevae.mel import MelSpec
 from musevae.windows import WindowSet
 
 SMALL = dict(n_mels=16, seconds=0.7)
-TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8, batch_size=8, epochs=3, progress=False)
+TINY = dict(preset="transform", latent_dim=6, filter_blocks=1, filter_width=8, batch_size=8, epochs=3, progress=False)
+TWO_CODES = TINY | dict(preset="demo", latent_dim=12, global_dim=4)
 
 
 def made_windows(n=40):

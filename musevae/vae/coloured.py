@@ -102,6 +102,11 @@ class Coloured(Likelihood):
         e = wide(e)[:, 0]
         return self.bands @ (e if log_gain is None else e * (-log_gain).exp().unsqueeze(2)) @ self.cosines.T
 
+    def standardised(self, x: torch.Tensor, x_hat: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
+        "Errors of `x` around `x_hat`, decoded from `z`, in units of the noise, at the places of the basis; shaped as `x`."
+        log_scale, log_gain = self.field(z)
+        return (self.places(wide(x) - wide(x_hat), log_gain) * (-log_scale).exp()).unsqueeze(1)
+
     def nll(self, x: torch.Tensor, x_hat: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         "−log p(x|z) of windows `x` around `x_hat`, decoded from `z`: `(batch,)`, nats."
         if x.shape != x_hat.shape:

@@ -139,6 +139,10 @@ class Likelihood(nn.Module):
         "−log p(x|z) of windows `x` around `x_hat`, decoded from `z`: `(batch,)`, nats."
         return self.nll_at(x, x_hat, self.scale)
 
+    def standardised(self, x: torch.Tensor, x_hat: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
+        "Errors of windows `x` around `x_hat`, decoded from `z`, in units of the noise: shaped as `x`; of size 1 if it is right."
+        return (wide(x) - wide(x_hat)) / scale_against(self.scale, wide(x))
+
     def optimum(self, x: torch.Tensor, x_hat: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         "The scale that maximises the likelihood of `x` around `x_hat`, decoded from `z`: shaped as `scale`."
         return calibrated_scale(x, x_hat, likelihood=self, per_band=self.log_scale.ndim > 0)
