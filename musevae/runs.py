@@ -25,6 +25,7 @@ from .identity import RunError, refuse_differences, split_key
 from .identity import differences as differences
 from .mel import MelSpec
 from .presets import Preset, configure
+from .runfolder import renamed
 from .store import folder, write_json, write_text
 from .training import Step
 from .vae import ConvVAE
@@ -34,7 +35,7 @@ from .windows import WindowSet, mel_clips, mel_windows
 _all_ = ["RunError", "split_key", "IDENTITY", "differences", "refuse_differences"]
 
 # %% ../nbs/A5_runs.ipynb #a5f0c105
-FORMAT = 2  # of config.json: raise it when its fields change their meaning; 1 did not say how the clips were divided
+FORMAT = 3  # of config.json: raise it when its fields change their meaning; 1 did not say how the clips were divided
 
 # %% ../nbs/A5_runs.ipynb #a5f0c107
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,7 +94,7 @@ def read_config(path: Path) -> dict[str, Any]:
     train = config.get("train", {})
     if "scale" in train:  # as the noise scale was called before
         train["noise_scale"] = train.pop("scale")
-    return config
+    return renamed(config)
 
 # %% ../nbs/A5_runs.ipynb #a5f0c109
 def load_run(path: str | Path) -> Run:
@@ -143,8 +144,8 @@ def prepare(out: Path, about: dict[str, Any], *, resume: bool = False, replan: b
         write_json(folder(out) / "config.json", dict(format=FORMAT, **about, plans=[]))
         return
     there = read_config(out)
-    if there["format"] < FORMAT:
-        raise RunError(f"{out}/config.json: expected format {FORMAT}, got {there['format']}, which does not say how the clips "
+    if there["format"] < 2:
+        raise RunError(f"{out}/config.json: expected format 2 or later, got {there['format']}, which does not say how the clips "
                        "were divided: such a run can be loaded and judged, but not resumed; train into another folder")
     planned, asked = there["train"]["epochs"], about["train"].pop("epochs")
     refuse_differences(out, there | dict(train={k: v for k, v in there["train"].items() if k != "epochs"}), about)
@@ -156,7 +157,7 @@ def prepare(out: Path, about: dict[str, Any], *, resume: bool = False, replan: b
                        ["train.epochs"])
     there["plans"].append(dict(epochs=planned, until_step=step))
     there["train"]["epochs"] = asked
-    write_json(out / "config.json", there)
+    write_json(out / "config.json", there | dict(format=FORMAT))
 
 # %% ../nbs/A5_runs.ipynb #38e614aa
 def _names(windows, rows):

@@ -60,7 +60,8 @@ PLAN = {
     "device": ("store training", ""),
     "fitting": ("device evaluation store training vae", ""),
     "identity": ("store", ""),
-    "runs": ("corpus device fitting identity mel presets store training vae windows", ""),
+    "runfolder": ("", ""),
+    "runs": ("corpus device fitting identity mel presets runfolder store training vae windows", ""),
     "collapse.sweep": ("annealing collapse collapse.level device evaluation fitting identity mel presets runs store training vae "
                        "windows", ""),
     "demo": ("corpus mel presets runs store synth windows", ""),
@@ -83,7 +84,6 @@ PLAN = {
     "widgets": ("widgets.level widgets.media widgets.page widgets.scatter", ""),
     "water": ("collapse.level evaluation runs store vae.linear vocoder widgets.level widgets.page windows", ""),
     "map": ("corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
-    "runfolder": ("", ""),
     "cli.screen": ("store", ""),
     "cli.registry": ("cli.screen", ""),
     "cli.arguments": ("cli.registry cli.screen mel runs windows", "corpus presets"),
