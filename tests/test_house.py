@@ -64,6 +64,7 @@ PLAN = {
     "pulse": ("", ""),
     "probes": ("geometry pulse", ""),
     "latent": ("evaluation geometry looks probes pulse vae windows", ""),
+    "coordinates": ("geometry latent mel probes pulse vae vae.globalcode windows", ""),
     "vocoder.phase": ("", ""),
     "vocoder": ("mel vocoder.phase", ""),
     "widgets.media": ("", ""),
@@ -74,8 +75,8 @@ PLAN = {
     "widgets.page": ("", ""),
     "widgets.scatter": ("looks widgets.media widgets.page", ""),
     "widgets": ("widgets.media widgets.page widgets.scatter", ""),
-    "map": ("corpus.audio evaluation latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows",
-            ""),
+    "map": ("coordinates corpus.audio evaluation latent mel runs store vocoder widgets.media widgets.page widgets.scatter "
+            "windows", ""),
     "runfolder": ("", ""),
     "cli.screen": ("store", ""),
     "cli.registry": ("cli.screen", ""),
