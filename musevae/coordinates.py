@@ -92,8 +92,11 @@ COORDINATES = ("auto", "global", "all")
 def map_axes(vae: ConvVAE, latents: Latents, coordinates: str = "auto", *, components: int = 6) -> MapAxes:
     """The axes of a map of `latents`: principal components of the clips' means (of the windows', under 4 clips).
 
+    Of a whole code each unit is weighted by what it does to a picture, so that distances are dB of picture. A global code stays
+    in the prior's standard deviations.
+
     Args:
-        vae: whose codes they are; each unit is weighted by what it does to a picture, so that distances are dB of picture.
+        vae: whose codes they are.
         latents: codes of windows.
         coordinates: "global", the units of the global code; "all"; or "auto": the former for a model that has one.
         components: principal components, at most.
@@ -112,9 +115,10 @@ def map_axes(vae: ConvVAE, latents: Latents, coordinates: str = "auto", *, compo
     mean, of_clips = (latents.mean, "") if len(clips) < 4 else (clips.mean, "clip means of ")
     if len(mean) < 3:
         raise ValueError(f"windows: expected at least 3 for a map, got {len(latents.mean)}")
-    effects = unit_effects(vae, latents.mean)[:drawn]
-    statistic = f"{of_clips}E[{letter}|x], dB"
-    return MapAxes(LatentPCA.fit(mean[:, :drawn], components=components, scale=effects, statistic=statistic), drawn, letter)
+    if letter == "g":
+        return MapAxes(LatentPCA.fit(mean[:, :drawn], components=components, statistic=f"{of_clips}E[g|x]"), drawn, letter)
+    effects = unit_effects(vae, latents.mean)
+    return MapAxes(LatentPCA.fit(mean, components=components, scale=effects, statistic=f"{of_clips}E[z|x], dB"), drawn)
 
 # %% ../nbs/09f_coordinates.ipynb #9f0c0021
 class Measure(NamedTuple):
@@ -150,6 +154,11 @@ def _flatness(db, ref_db, spec):
     return (db.mean(1) - 10 * np.log10(_power(db).mean(1))).mean(1)
 
 
+def _contrast(db, ref_db, spec):
+    "Mean difference of neighbouring bands, dB: some 2 for noise, 12 for a steady chord."
+    return np.abs(np.diff(db, axis=1)).mean((1, 2))
+
+
 def _bass(db, ref_db, spec):
     "Mean level below 200 Hz less that of all bands, dB."
     low = spec.mel_frequencies < max(200.0, spec.mel_frequencies[0] + 1)  # at least one band
@@ -166,7 +175,8 @@ MEASURES = {
                      lambda db, ref, spec: ref + 10 * np.log10(_power(db).mean((1, 2)))),
     "fullness": Measure("sparse", "full", "mean of the picture, dB below its loudest bin", lambda db, ref, spec: db.mean((1, 2))),
     "centroid": Measure("dark", "bright", "spectral centroid, octaves", _centroid),
-    "flatness": Measure("tonal", "noisy", "spectral flatness, dB", _flatness),
+    "flatness": Measure("peaked", "flat", "spectral flatness, dB", _flatness),
+    "contrast": Measure("noisy", "tonal", "difference of neighbouring bands, dB", _contrast),
     "bass": Measure("thin", "bassy", "level below 200 Hz less that of all bands, dB", _bass),
     "onsets": Measure("calm", "busy", "rise of a band, dB a second",
                       lambda db, ref, spec: onset_envelope(db).mean(1) * spec.sample_rate / spec.hop),

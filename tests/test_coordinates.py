@@ -177,7 +177,8 @@ def test_measures_measure_what_they_say():
     t = np.arange(spec.samples) / spec.sample_rate
     rng = np.random.default_rng(0)
     noise, clicks = rng.normal(size=len(t)), (t % 0.5 < 0.02)
-    sounds = dict(low=np.sin(2 * np.pi * 110 * t), high=np.sin(2 * np.pi * 4000 * t), noise=noise, beat=noise * clicks,
+    saw = (np.sin(2 * np.pi * np.arange(1, 16)[:, None] * 220 * t) / np.arange(1, 16)[:, None]).sum(0)
+    sounds = dict(saw=saw, low=np.sin(2 * np.pi * 110 * t), high=np.sin(2 * np.pi * 4000 * t), noise=noise, beat=noise * clicks,
                   soft=0.01 * noise)
     y = torch.from_numpy(np.stack([0.1 * v for v in sounds.values()]).astype(np.float32))
     x, ref = spec.forward(y)
@@ -187,6 +188,7 @@ def test_measures_measure_what_they_say():
     assert seen.centroid["low"] + 3 < seen.centroid["high"] and seen.bass["low"] > seen.bass["high"] + 10
     assert seen.flatness["noise"] > seen.flatness["low"] + 20 and seen.flatness["noise"] <= 0
     assert seen.pulse["beat"] > 0.5 > 0.3 > seen.pulse["noise"]
+    assert seen.contrast["saw"] > 10 > 3 > seen.contrast["noise"] > 1
     assert seen.onsets["beat"] > 2 * seen.onsets["noise"]
     assert seen.level["noise"] - seen.level["soft"] == pytest.approx(40, abs=0.5)
     assert seen.fullness["noise"] > seen.fullness["beat"] + 10
