@@ -118,7 +118,7 @@ def map_axes(vae: ConvVAE, latents: Latents, coordinates: str = "auto", *, compo
     if letter == "g":
         return MapAxes(LatentPCA.fit(mean[:, :drawn], components=components, statistic=f"{of_clips}E[g|x]"), drawn, letter)
     effects = unit_effects(vae, latents.mean)
-    return MapAxes(LatentPCA.fit(mean, components=components, scale=effects, statistic=f"{of_clips}E[z|x], dB"), drawn)
+    return MapAxes(LatentPCA.fit(mean, components=components, unit_weights=effects, statistic=f"{of_clips}E[z|x], dB"), drawn)
 
 # %% ../nbs/09f_coordinates.ipynb #9f0c0021
 class Measure(NamedTuple):

@@ -16,7 +16,6 @@ import torch
 
 from .coordinates import MEASURES, AxisName, axis_names, map_axes, measured
 from .corpus.audio import read_audio
-from .evaluation import device_of
 from .latent import encode_corpus
 from .mel import MelSpec
 from .runs import Run
@@ -121,7 +120,7 @@ def latent_map(
     sounds = [read_audio(r.path, sample_rate=rate, start=r.start_s, seconds=seconds) for r in table.itertuples()]
     vae.eval()
     to_sound = _sound_decoder(
-        lambda z: vae.picture(z.to(device_of(vae))).clamp(0, 1), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
+        lambda z: vae.picture(z.to(vae.device)).clamp(0, 1), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
     )
 
     def places(at, plane=(0, 1)):
