@@ -140,9 +140,9 @@ def test_an_answer_says_whom_it_carries(js):
 
 
 def test_an_axis_is_written_by_its_ends_or_by_its_name(js):
-    script = """const written = [], c = {measureText: (w) => ({width: 6 * w.length})};
+    script = """const written = [], pen = {measureText: (w) => ({width: 6 * w.length})};
         const view = m.viewOf(m.bounds(a, [0, 1]), 600, 300);
-        m.paintAxisNames(c, {view, axisNames: ["across", "up"], axisEnds: b, colour: () => ""},
+        m.paintAxisNames(pen, {view, axisNames: ["across", "up"], axisEnds: b, colour: () => ""},
           (words, x, y) => written.push([words, x < 300, y < 150]));
         return written;"""
     assert sorted(js(script, CLIPS, [["sparse", "full"], ["dark", "bright"]])) == sorted([
