@@ -178,7 +178,7 @@ MEASURES = {
     "flatness": Measure("peaked", "flat", "spectral flatness, dB", _flatness),
     "contrast": Measure("noisy", "tonal", "difference of neighbouring bands, dB", _contrast),
     "bass": Measure("thin", "bassy", "level below 200 Hz less that of all bands, dB", _bass),
-    "onsets": Measure("calm", "busy", "rise of a band, dB a second",
+    "onsets": Measure("steady", "busy", "rise of a band, dB a second",
                       lambda db, ref, spec: onset_envelope(db).mean(1) * spec.sample_rate / spec.hop),
     "pulse": Measure("free", "on the beat", "strength of the pulse", _pulse),
 }

@@ -76,9 +76,9 @@ def _names(table):
 def _note(name: AxisName, component: str, clips: int) -> str:
     "Where the words of an axis come from, for a footnote."
     if not name.low:
-        return f"{component}; no measure goes with it"
-    measure = f"{MEASURES[name.measure].about}: r = {name.correlation:+.2f} over {clips} clips"
-    return f"{component}; its words are those of {measure}"
+        return f"{component}; nothing that was measured goes with it"
+    r = f"{name.correlation:.2f}".replace("-", "−")
+    return f"{component}; named after the {MEASURES[name.measure].about} (r = {r} over {clips} clips)"
 
 # %% ../nbs/09c_map.ipynb #4cae7dc7
 def latent_map(
@@ -101,7 +101,7 @@ def latent_map(
         seconds: of sound a point, at most a window.
         decoded: rows and columns of places that the decoder answers for; None: no places.
         arrows: (code from `(d,)`, code to `(d,)`, label): interventions, say.
-        title: default: how many windows, and which statistic.
+        title: default: how many windows, and of a whole code which statistic.
         size: pixels of a spectrogram, up and across, at most.
 
     Raises:
@@ -149,7 +149,8 @@ def latent_map(
         notes=[_note(name, f"PC{i + 1} of {statistic}", windows.table["track"].nunique()) for i, name in enumerate(words)],
         sample_rate=rate,
         hop=spec.hop,
-        title=title or f"{len(shown)} windows, one a clip, at their posterior means E[{axes.letter}|x]",
+        title=title or (f"{len(shown)} clips, a window of each" if axes.letter == "g" else
+                        f"{len(shown)} windows, one a clip, at their posterior means E[z|x]"),
     )
     return the_map
 

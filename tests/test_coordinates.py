@@ -199,7 +199,7 @@ def test_every_axis_carries_its_note(colour, plain):
         shown = latent_map(run, seconds=0.3, decoded=None)
         assert len(shown.axis_ends) == len(shown.notes) == shown.components
         for (low, high), note in zip(shown.axis_ends, shown.notes, strict=True):
-            assert f"E[{letter}|x]" in note and bool(low) == bool(high) == ("r = " in note)
+            assert f"E[{letter}|x]" in note and bool(low) == bool(high) == ("(r = " in note)
         assert any(low for low, _ in shown.axis_ends) and shown.axis_label(0).count("←") <= 1
 
 
