@@ -229,3 +229,39 @@ def test_what_is_refused(plain, colour, music):
     with pytest.raises(ValueError, match="the same clips, got 3 and 4 rows"):
         plane_agreement(np.eye(3), np.eye(4))
     assert isinstance(map_axes(colour.vae, encode_corpus(colour.vae, music), "global"), MapAxes)
+
+
+# --- the book's own run ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def book_run():
+    "The run that the book shows."
+    from musevae.demo import demo_run
+
+    run = demo_run(progress=False)
+    if not global_units(run.vae):
+        pytest.skip("the demo run has no global code")
+    return run
+
+
+def test_the_places_of_the_books_map_keep_the_beat_of_whom_they_carry(book_run):
+    from musevae.pulse import pulse
+
+    windows = book_run.windows()
+    shown = middle_windows(windows.table)
+    x, z = windows.tensor()[shown], encode_corpus(book_run.vae, windows).mean[shown]
+    axes = map_axes(book_run.vae, encode_corpus(book_run.vae, windows))
+    low, high = (getattr(axes.points(z)[:, :2], end)(0) for end in ("min", "max"))
+    at = np.zeros((35, axes.pca.components.shape[0]))
+    at[:, 0] = np.tile(low[0] + (high - low)[0] * (np.arange(7) + 0.5) / 7, 5)
+    at[:, 1] = np.repeat(low[1] + (high - low)[1] * (np.arange(5) + 0.5) / 5, 7)
+    codes, carried = axes.places(at, (0, 1), z)
+    with torch.no_grad():
+        pictures = [book_run.vae.picture(torch.from_numpy(np.float32(c))).clamp(0, 1) for c in (codes, z[carried])]
+    place, own = (pulse(p, windows.spec).strength for p in pictures)
+    clip = pulse(x, windows.spec).strength[carried]
+    assert np.abs(place - own).max() < 0.05 and abs((place - clip).mean()) < 0.05
+    assert clip.mean() > 0.35  # there was a beat to keep
+    names = axis_names(axes.points(encode_corpus(book_run.vae, windows).mean)[:, :2], measured(windows), windows.table["track"])
+    assert all(name.low and abs(name.correlation) > 0.5 for name in names)
