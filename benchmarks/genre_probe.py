@@ -22,11 +22,12 @@ import torch
 from approximate import approximate_mels
 from ledger import Ledger
 
+from musevae.features import feature_spaces
 from musevae.geometry import groups_of
 from musevae.latent import encode_corpus
 from musevae.mel import MelSpec
 from musevae.presets import preset
-from musevae.probes import Probe, bootstrap_groups, feature_spaces, probe, probe_gap
+from musevae.probes import Probe, bootstrap_groups, probe, probe_gap
 from musevae.training import steps
 from musevae.windows import WindowSet
 

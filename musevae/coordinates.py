@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
+from .features import mel_statistics
 from .geometry import feature_matrix, group_means
 from .latent import LatentPCA, Latents, unit_effects
 from .mel import MelSpec
-from .probes import mel_statistics
 from .pulse import onset_envelope, pulse
 from .vae import ConvVAE
 from .vae.globalcode import GlobalCode
