@@ -38,7 +38,7 @@ def colour_units(vae: ConvVAE) -> torch.Tensor:
     Raises:
         ValueError: for a model that has neither.
     """
-    index, units = vae.linear.index, int(getattr(vae.encoder, "units", 0))
+    index, units = vae.transform.index, int(getattr(vae.encoder, "units", 0))
     still = torch.ones(vae.latent_dim, dtype=torch.bool)
     still[units:] = (index % vae.spec.frames == 0).cpu() if len(index) else False
     if not still.any():
