@@ -51,7 +51,8 @@ def test_the_mean_spectrum_goes_with_the_colour_and_movement_with_the_rhythm(a, 
     assert torch.allclose(mixed.mean(-1), own.mean(-1), atol=1e-5)
     transform = VAE.transform  # what is not constant in time is b's, in units of what is usual under a's colour
     moving = VAE.decoder.path.closed.code.fields(of_a.colour[:, :4])
-    place = (transform.bands @ ((mixed - transform.profile) * (-moving.log_gain).exp().unsqueeze(2)) @ transform.cosines.T).flatten(1)
+    even = (mixed - transform.profile) * (-moving.log_gain).exp().unsqueeze(2)
+    place = (transform.bands @ even @ transform.cosines.T).flatten(1)
     at = transform.index[transform.index % WINDOWS.spec.frames > 0]
     usual = (moving.log_scale.flatten(1)[:, at] + VAE.decoder.path.closed.code.log_spread.flatten()[at]).exp().square()
     weight = (usual - torch.minimum(usual, transform.noise)).clamp_min(1e-6 * transform.noise).sqrt()
