@@ -83,7 +83,8 @@ def code_of(vae: ConvVAE, x: Clip, name: str = "x") -> Code:
     if isinstance(x, WindowSet):
         vae.spec.check(x.spec.fingerprint, name)
         x = x.tensor()
-    z, still = vae.encode(_windows(vae, x, name)).mean, colour_units(vae).to(vae.device)
+    still = colour_units(vae).to(vae.device)
+    z = torch.cat([vae.encode(part.to(vae.device)).mean for part in _windows(vae, x, name).split(64)])
     return Code(z[:, still], z[:, ~still], key)
 
 
@@ -94,16 +95,17 @@ def _windows(vae, x, name):
         x = x[(None,) * (4 - x.ndim)]
     if x.ndim != 4 or tuple(x.shape[1:]) != (1, *shape) or not len(x):
         raise ValueError(f"{name}: expected shape {shape} or (n, 1, {shape[0]}, {shape[1]}), got {tuple(x.shape)}")
-    return x.to(vae.device)
+    return x
 
 
 @torch.no_grad()
-def picture_of(vae: ConvVAE, code: Code) -> torch.Tensor:
-    """The pictures of a code, `(n, 1, n_mels, frames)`, at least 0, without the likelihood's noise.
+def picture_of(vae: ConvVAE, code: Code, *, grain: int | None = None) -> torch.Tensor:
+    """The pictures of a code, `(n, 1, n_mels, frames)`, at least 0.
 
     Args:
         vae: the model.
         code: of it; one colour for many rhythms, or one rhythm for many colours, will do.
+        grain: seed of the likelihood's noise, drawn too and clipped to [0, 1] as data are; None: no noise.
 
     Raises:
         ValueError: for a code of another model, of other lengths, or of counts that do not go together.
@@ -118,25 +120,30 @@ def picture_of(vae: ConvVAE, code: Code) -> torch.Tensor:
         raise ValueError(f"rhythm: expected one, or one a colour, {len(code.colour)}, got {len(code.rhythm)}")
     z = torch.empty(n, vae.latent_dim, device=vae.device)
     z[:, still], z[:, ~still] = code.colour.to(z), code.rhythm.to(z)
-    return vae.picture(z).clamp_min(0).cpu()
+    generator, pictures = torch.Generator().manual_seed(grain or 0), []
+    for part in z.split(64):
+        x_hat = vae.picture(part)
+        pictures.append((x_hat.clamp_min(0) if grain is None else vae.likelihood.draw(x_hat, generator, part).clamp(0, 1)).cpu())
+    return torch.cat(pictures)
 
 # %% ../nbs/10d_swap.ipynb #10c00010
-def swap(vae: ConvVAE, x_a: Clip, x_b: Clip) -> torch.Tensor:
+def swap(vae: ConvVAE, x_a: Clip, x_b: Clip, *, grain: int | None = None) -> torch.Tensor:
     """The colour of A in the rhythm of B: pictures `(n, 1, n_mels, frames)`, at least 0.
 
     Args:
         vae: the model.
         x_a: whose colour, as `code_of` takes it: one, or as many as of the other.
         x_b: whose rhythm.
+        grain: seed of the likelihood's noise, drawn too; None: no noise.
 
     Raises:
         ValueError: for what `code_of` refuses, or counts that do not go together.
     """
     a, b = code_of(vae, x_a, "x_a"), code_of(vae, x_b, "x_b")
-    return picture_of(vae, Code(a.colour, b.rhythm, a.model))
+    return picture_of(vae, Code(a.colour, b.rhythm, a.model), grain=grain)
 
 # %% ../nbs/10d_swap.ipynb #10c00021
-def morph(vae: ConvVAE, x_a: Clip, x_b: Clip, steps: int = 7) -> torch.Tensor:
+def morph(vae: ConvVAE, x_a: Clip, x_b: Clip, steps: int = 7, *, grain: int | None = None) -> torch.Tensor:
     """From the colour of A to that of B in the rhythm of A: pictures `(steps, 1, n_mels, frames)`, at least 0.
 
     Args:
@@ -144,6 +151,7 @@ def morph(vae: ConvVAE, x_a: Clip, x_b: Clip, steps: int = 7) -> torch.Tensor:
         x_a: one window, whose rhythm stays: as `code_of` takes it.
         x_b: another, whose colour is reached.
         steps: pictures on the way, both ends included: the reconstruction of A, and `swap(vae, x_b, x_a)`.
+        grain: seed of the likelihood's noise, the same at every step; None: no noise.
 
     Raises:
         ValueError: for fewer than two steps, more than one window, or what `code_of` refuses.
@@ -155,4 +163,5 @@ def morph(vae: ConvVAE, x_a: Clip, x_b: Clip, steps: int = 7) -> torch.Tensor:
         if len(there.colour) != 1:
             raise ValueError(f"{name}: expected one window, got {len(there.colour)}")
     share = torch.linspace(0, 1, steps, device=a.colour.device)[:, None]
-    return picture_of(vae, Code(torch.lerp(a.colour, b.colour, share), a.rhythm, a.model))
+    colours = torch.lerp(a.colour, b.colour, share)
+    return torch.cat([picture_of(vae, Code(colour, a.rhythm, a.model), grain=grain) for colour in colours.split(1)])

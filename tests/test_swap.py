@@ -140,3 +140,11 @@ def test_a_model_without_such_units_is_refused():
     with pytest.raises(ValueError, match="vae: expected a model with a global code or a linear path.*network='time'"):
         swap(vae, X[:1], X[:1])
     assert isinstance(A, Code)
+
+
+def test_grain_is_noise_on_the_same_picture_and_the_same_along_a_morph():
+    smooth, one, same, other = (swap(VAE, X[:1], X[5:8], grain=seed) for seed in (None, 1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other) and one.min() >= 0 and one.max() <= 1
+    assert 0.3 < (one - smooth.clamp(0, 1)).std() / VAE.scale.square().mean().sqrt() < 2
+    still = morph(VAE, X[0], X[0], steps=3, grain=4)
+    assert torch.equal(still[0], still[2]), "grain does not flicker from step to step"
