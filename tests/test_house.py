@@ -78,6 +78,8 @@ PLAN = {
     "widgets.media": ("", ""),
     "reconstruction": ("evaluation mel runs vae vae.likelihood windows", ""),
     "generation": ("latent vae", ""),
+    "swap": ("vae windows", ""),
+    "texture": ("mel vae", ""),
     "report.figures": ("collapse evaluation geometry latent probes reconstruction runs store windows", ""),
     "report": ("collapse corpus evaluation geometry latent mel reconstruction report.figures runs store vocoder "
                "widgets.media windows",
