@@ -10,7 +10,7 @@ __all__ = ['FORMAT', 'IDENTITY', 'RECIPE', 'RunError', 'Run', 'read_config', 'lo
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .device import find_machine
 from .fitting import Row, fit_on, steps_done
 from .mel import MelSpec
 from .presets import Preset, configure
+from .prior_stage import fit_prior, sequence_prior
 from .store import folder, key_of, write_json, write_text
 from .training import Step
 from .vae import ConvVAE
@@ -307,12 +308,14 @@ def train(
         raise ValueError("TrainConfig.crops: expected a table of clips to cut them from, got a WindowSet")
     windows, corpus = _windows_of(data, spec, seed, progress)
     parts = _parts(windows)
-    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=chosen.vae.to_dict(), train=asdict(chosen.train),
+    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=chosen.vae.to_dict(), train=chosen.train.to_dict(),
                  mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
                  split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()},
                  device=machine.device.type, versions=dict(musevae=musevae.__version__, torch=torch.__version__))
     torch.manual_seed(seed)
     vae = ConvVAE(chosen.vae, windows.spec)  # refuses what cannot be built, before anything is written
+    if chosen.train.prior_steps:
+        sequence_prior(vae, chosen.train)
     with machine.alone(out):
         if machine.main:
             asked = isinstance(preset, Preset) or any(changes.get(name) for name in ("epochs", "train.epochs"))
@@ -328,5 +331,10 @@ def train(
         crops = _crops(corpus, parts["train"], seed, progress) if plan.crops else None
         fit_on(machine, vae, x, x_valid, plan, out, seed=seed, resume=resume, progress=progress,
                names=lambda rows: _names(parts["train"], rows.tolist()), on_epoch=on_epoch, on_step=on_step, crops=crops)
+        if plan.prior_steps and machine.main:
+            if crops is None and not isinstance(data, WindowSet):
+                crops = _crops(corpus, parts["train"], seed, progress)
+            best = ConvVAE.from_pretrained(out / "model").to(machine.device)
+            fit_prior(best, x, x_valid, plan, out, seed=seed, resume=resume, progress=progress, crops=crops)
     machine.accelerator.wait_for_everyone()
     return load_run(out)

@@ -10,8 +10,8 @@ __all__ = ['TrainConfig', 'learning_rate', 'batch_of', 'noise_of', 'learn', 'ave
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -56,6 +56,7 @@ class TrainConfig:
         checkpoint_epochs: epochs from checkpoint to checkpoint.
         mixed_precision: "no", or "bf16": the networks in bfloat16, on hardware that has it.
         compile: whether `torch.compile` compiles the model.
+        prior_steps: of a second stage, in which a prior that can learn does so, while encoder and decoder stay; 0: none.
     """
 
     epochs: int = 30
@@ -75,6 +76,7 @@ class TrainConfig:
     checkpoint_epochs: int = 1
     mixed_precision: str = "no"
     compile: bool = False
+    prior_steps: int = 0
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "checkpoint_epochs"):
@@ -87,12 +89,18 @@ class TrainConfig:
         for name in ("warmup_steps", "weight_decay", "free_bits", "beta"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"TrainConfig.{name}: expected a number ≥ 0, got {getattr(self, name)!r}")
+        if isinstance(self.prior_steps, bool) or not isinstance(self.prior_steps, int) or self.prior_steps < 0:
+            raise ValueError(f"TrainConfig.prior_steps: expected a whole number ≥ 0, got {self.prior_steps!r}")
         if not 0 <= self.average < 1:
             raise ValueError(f"TrainConfig.average: expected 0 ≤ average < 1, got {self.average!r}")
         if self.mixed_precision not in ("no", "bf16"):
             raise ValueError(f"TrainConfig.mixed_precision: expected no or bf16, got {self.mixed_precision!r}")
         if self.anneal not in SCHEDULES:
             raise ValueError(f"TrainConfig.anneal: expected one of {', '.join(SCHEDULES)}, got {self.anneal!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        "The fields as plain values, for files and keys; a choice that came later is not named where it is the usual one."
+        return {name: value for name, value in asdict(self).items() if name != "prior_steps" or value}
 
 # %% ../nbs/07_training.ipynb #992d5383
 def learning_rate(step: int, planned: int, config: TrainConfig) -> float:
