@@ -24,7 +24,7 @@ def demo_key(windows: WindowSet) -> str:
         windows: with their split.
     """
     chosen = preset("demo")
-    return key_of("demo", RECIPE, windows.key, split_key(windows.table), chosen.vae.to_dict(), chosen.train.to_dict())
+    return key_of("demo", RECIPE, windows.key, split_key(windows.table), chosen.vae.to_dict(), chosen.train.identity())
 
 # %% ../nbs/07b_demo.ipynb #b990b9ec
 def demo_run(*, progress: bool = True) -> Run:

@@ -40,7 +40,7 @@ class Linear:
         self.transform, self.prior = prior._lent[0], prior
 
     def posterior(self, x, eps=None):
-        mean, logvar = self.transform.posterior(x)
+        mean, logvar = self.transform.mean_logvar(x)
         return mean, (logvar / 2).exp()
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from .. import renamed_attributes
 from .coloured import Coloured
 from .linear import SeparableTransform, cosine_basis
 from .parts import Link, float32
@@ -270,7 +271,7 @@ class GlobalDecoder(nn.Module):
         super().__init__()
         self.code, self.transform, self.link, self.filter = code, transform, link, filter
 
-    def linear(self, z: torch.Tensor) -> torch.Tensor:
+    def mean_picture(self, z: torch.Tensor) -> torch.Tensor:
         "The picture of codes `z (batch, latent_dim)` before link and filter: `(batch, 1, n_mels, frames)`."
         code, (bands, frames) = self.code, self.code.shape
         moved = code.fields(z[:, : code.units])
@@ -284,9 +285,12 @@ class GlobalDecoder(nn.Module):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         "Pre-activation `(batch, 1, n_mels, frames)` of codes `z (batch, latent_dim)`."
         with float32(z):
-            h = self.linear(z)
+            h = self.mean_picture(z)
             a = self.link(h)
         return a + self.gain * self.filter(h)
+
+# %% ../../nbs/04e_globalcode.ipynb #a0e1d003
+renamed_attributes(GlobalDecoder, linear="mean_picture")
 
 # %% ../../nbs/04e_globalcode.ipynb #2816c6be
 def time_rotation(transform: SeparableTransform) -> tuple[torch.Tensor, torch.Tensor]:
@@ -305,12 +309,12 @@ def time_rotation(transform: SeparableTransform) -> tuple[torch.Tensor, torch.Te
     warnings.warn("time_rotation has become musevae.vae.slots.Slots", DeprecationWarning, stacklevel=2)
     frames, index = len(transform.cosines), transform.index
     rotation, place = torch.eye(len(index)), torch.full((len(index),), 0.5)
-    for component in torch.unique(index // frames):
+    for component in torch.unique(index[index % frames > 0] // frames):
         rows = torch.nonzero((index // frames == component) & (index % frames > 0))[:, 0]
         rows = rows[(index[rows] % frames).argsort()]
         if (index[rows] % frames != torch.arange(1, len(rows) + 1)).any():
             raise ValueError(f"transform: expected contiguous places, got holes in component {component}; fit it with "
                              "contiguous=True")
         rotation[rows.unsqueeze(1), rows] = cosine_basis(len(rows)).T
-        place[rows] = (torch.arange(len(rows)) + 0.5) / max(1, len(rows))
+        place[rows] = (torch.arange(len(rows)) + 0.5) / len(rows)
     return rotation, place

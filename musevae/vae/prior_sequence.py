@@ -54,7 +54,7 @@ class SequencePrior(Prior):
         super().__init__(units + len(transform.index))
         self.units, self.seconds, self.beat = units, seconds, beat
         self.network: SlotNetwork | None = None
-        self._lent = (transform, transform.decode if picture is None else picture)
+        self._lent = (transform, transform.mean_picture if picture is None else picture)
         self._settings: dict[str, Any] = dict(network=network, beat=beat, width=width, layers=layers, dropout=dropout,
                                               seconds=seconds)
 
