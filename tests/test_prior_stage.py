@@ -29,7 +29,7 @@ from musevae.windows import WindowSet
 SPEC = MelSpec(n_mels=16, seconds=95.5 * 512 / 22050)  # 24 slots
 SMALL = dict(latent_dim=60, global_dim=4, likelihood="coloured", per_band=False, contiguous=True, filter_blocks=0,
              prior="sequence", prior_width=48, prior_layers=1)
-PLAN = dict(preset="global", **SMALL, batch_size=32, epochs=2, prior_steps=120, progress=False)
+PLAN = dict(preset="demo", **SMALL, batch_size=32, epochs=2, prior_steps=120, progress=False)
 
 
 def pictures(n=96, seed=0, pale=True):
