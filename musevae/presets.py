@@ -34,12 +34,11 @@ class Preset:
 
 # %% ../nbs/07c_presets.ipynb #1136611e
 _PAPER = VAEConfig(latent_dim=1024, linear=False, filter_blocks=0, network="paper", per_band=False, profile=False)
-_GLOBAL = VAEConfig(global_dim=32, likelihood="coloured", contiguous=True, per_band=False, prior="sequence")
+_GLOBAL = VAEConfig(global_dim=32, likelihood="coloured", contiguous=True, per_band=False)
 PRESETS = {
-    # a global code under coloured noise, and a prior that learns the order of time; minutes on two cores
-    "demo": Preset(_GLOBAL, TrainConfig(weight_decay=0.03, prior_steps=300)),
+    "demo": Preset(_GLOBAL, TrainConfig(weight_decay=0.03)),  # a global code under coloured noise; minutes on two cores
     "gtzan": Preset(replace(_GLOBAL, filter_blocks=4, filter_width=256),
-                    TrainConfig(epochs=100, batch_size=64, weight_decay=0.03, prior_steps=800)),
+                    TrainConfig(epochs=100, batch_size=64, weight_decay=0.03)),
     "transform": Preset(),  # one code under white noise, a scale a band: the linear path and what filters add to it
     "paper": Preset(_PAPER, TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, average=0.0, anneal="linear")),
     "code": Preset(  # mean |x − x̂| + 5e-4 · KL over 27,648 bins is a Laplace likelihood of scale 13.8: chapter 5

@@ -233,7 +233,7 @@ def test_a_reader_that_has_seen_enough(music):
 
 # The whole way -------------------------------------------------------------------------------------------------------
 GET = get_inverter
-SMALL = ["--latent-dim", 12, "--set", "prior_steps=4", "--set", "global_dim=4"]  # preset demo: four units of g, eight of z
+SMALL = ["--latent-dim", 12, "--set", "global_dim=4"]  # preset demo: four units of the global code, eight of the local one
 
 
 @pytest.fixture(scope="module")
