@@ -65,13 +65,14 @@ def sample(
 
 # %% ../nbs/10a_generation.ipynb #a9c0cd7d
 @torch.no_grad()
-def with_noise(vae: ConvVAE, x_hat: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def with_noise(vae: ConvVAE, x_hat: torch.Tensor, seed: int = 0, *, z: torch.Tensor | None = None) -> torch.Tensor:
     """x from p(x|z): pictures with the noise drawn that the likelihood puts on them, clipped to [0, 1] as data are.
 
     Args:
         vae: the model, whose likelihood and scale say what noise.
         x_hat: pictures from its decoder, `(n, 1, n_mels, frames)`.
         seed: of the noise.
+        z: the codes `(n, d)` of the pictures, for noise that follows them.
     """
     x_hat, generator = torch.as_tensor(x_hat).float().cpu(), torch.Generator().manual_seed(seed)
-    return vae.likelihood.draw(x_hat, generator).clamp(0, 1)
+    return vae.likelihood.draw(x_hat, generator, z).clamp(0, 1)

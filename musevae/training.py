@@ -225,6 +225,7 @@ def steps(
     vae: ConvVAE, x: torch.Tensor, config: TrainConfig, *, seed: int = 0, start: int = 0,
     optimizer: torch.optim.Optimizer | None = None, average: ConvVAE | None = None,
     crops: Callable[[torch.Tensor, int], torch.Tensor] | None = None, accelerator: "Accelerator | None" = None,
+    beta: Callable[[int], float] | None = None,
 ) -> Iterator[Step]:
     """Train, giving away each step after it was taken.
 
@@ -238,21 +239,22 @@ def steps(
         average: follows the weights of `vae`, with the memory `config.average`.
         crops: (rows, step) → windows `(rows, 1, n_mels, frames)` to learn from instead of `x[rows]`.
         accelerator: of Hugging Face, for several processes.
+        beta: β of a step, from its number, asked before each: it may answer to the steps given away. None: as `config` says.
     """
     per_epoch, device = -(-len(x) // config.batch_size), vae.device
-    planned, beta_of = config.epochs * per_epoch, beta_schedule(config, per_epoch)
+    planned, beta_of = config.epochs * per_epoch, beta or beta_schedule(config, per_epoch)
     model, optimizer, shared = _wrapped(vae, optimizer or adam(vae, config), config, accelerator)
     for step in range(start, planned):
         rows = _share(batch_of(step, len(x), config.batch_size, seed), accelerator)
         batch = crops(rows, step).to(device) if crops else x[rows.to(x.device)].to(device).float()
         eps = noise_of(_noise_number(step, accelerator), (len(batch), vae.config.latent_dim), seed, device)
-        rate, beta = learning_rate(step, planned, config), beta_of(step)
+        rate, weight = learning_rate(step, planned, config), beta_of(step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        bound = learn(vae, batch, eps, optimizer, config, beta=beta, model=model, **shared)
+        bound = learn(vae, batch, eps, optimizer, config, beta=weight, model=model, **shared)
         if average is not None:
             average_weights(average, vae, min(config.average, (step + 1) / (step + 10)))  # forgets the start quickly
-        yield Step(step + 1, planned, rate, beta, bound)
+        yield Step(step + 1, planned, rate, weight, bound)
 
 
 def _wrapped(vae, optimizer, config, accelerator):

@@ -122,7 +122,7 @@ def test_gradients_reach_every_weight_and_training_wins_nats_on_windows_it_has_n
     x, unseen = music(), music(60, 1)
     vae = built(latent_dim=G)
     start = bound(vae, unseen).nats.item()
-    plan = preset("global", epochs=30, learning_rate=3e-3).train
+    plan = preset("demo", epochs=30, learning_rate=3e-3).train
     for _ in steps(vae, x, plan):
         pass
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in vae.parameters() if p.numel())
@@ -158,7 +158,7 @@ def test_a_run_that_was_cut_off_resumes_bit_for_bit(tmp_path):
     table = pd.DataFrame(dict(track=[f"clip {i // 2}" for i in range(24)], window=[i % 2 for i in range(24)],
                               split=["train"] * 16 + ["valid"] * 8))
     windows = WindowSet(x[:, 0].half().numpy(), np.zeros(24, np.float32), table, SPEC, "made up")
-    changes = dict(preset="global", latent_dim=24, global_dim=4, filter_blocks=1, filter_width=8, batch_size=8, epochs=4,
+    changes = dict(preset="demo", latent_dim=24, global_dim=4, filter_blocks=1, filter_width=8, batch_size=8, epochs=4,
                    progress=False)
 
     def cut(row):
@@ -228,7 +228,7 @@ def test_a_report_says_what_each_of_the_two_codes_costs(tmp_path):
     table = pd.DataFrame(dict(track=[f"clip {i // 2}" for i in range(24)], window=[i % 2 for i in range(24)], genre="all",
                               split=["train"] * 12 + ["valid"] * 6 + ["test"] * 6))
     windows = WindowSet(x[:, 0].half().numpy(), np.zeros(24, np.float32), table, SPEC, "made up")
-    run = train(windows, tmp_path / "run", preset="global", latent_dim=24, global_dim=4, filter_blocks=0, batch_size=8, epochs=1,
+    run = train(windows, tmp_path / "run", preset="demo", latent_dim=24, global_dim=4, filter_blocks=0, batch_size=8, epochs=1,
                 progress=False)
     held = windows.select("test")
     result = evaluate(run, Judged(run, held, "test", windows, judge(run.vae, held)), baselines=False)

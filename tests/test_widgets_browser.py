@@ -370,3 +370,67 @@ def test_dark_light_and_reduced_motion(visit):
         page.keyboard.press("Enter")
         page.wait_for_selector(".mv[data-played]")
     assert len(looks) == 2
+
+
+def a_level(**options):
+    stops = [(b, tone(220 + 110 * k, 1.0), np.full((32, 43), k / 4)) for k, b in enumerate((1, 10, 100, 1000))]
+    return w.Level(4.0 * 2.0 ** (-np.arange(60) / 4), outside=0.3, noise=0.01, bins=1000, stops=stops, title="a toy", **options)
+
+
+def test_level_runs_along_the_closed_form_and_sounds(visit):
+    level = a_level(marks=[("a model", 50.0, 9.0)])
+    page = visit(level)
+    el, slider = page.locator(".mv"), page.get_by_role("slider", name="β, the price of a nat")
+    page.locator(".mv-play").click()
+    played(page, "β = 1")
+    seen = []
+    for step in (0, 77, 150, 201, 300):
+        slider.fill(str(step))
+        low, high = level.span
+        beta = low * (high / low) ** (step / 300)
+        seen.append([float(v) for v in el.get_attribute("data-level").split()])
+        assert seen[-1] == pytest.approx(level.at(beta), rel=1e-5, abs=1e-5)
+        assert f"{level.at(beta)[0]} of 60 units" in slider.get_attribute("aria-valuetext")
+    units, nats, db = np.array(seen).T
+    assert (np.diff(units) < 0).all() and (np.diff(nats) < 0).all() and (np.diff(db) > 0).all() and units[-1] == 0
+    played(page, "β = 1,000")  # it went on, and the nearest stop is heard
+    assert page.locator(".mv-play").get_attribute("aria-pressed") == "true"
+    assert "picture and sound: β = 1,000: 0 of 60 units, 0 nats" in page.locator(".mv-heard").inner_text()
+    slider.press("Home")
+    played(page, "β = 1")
+    words = page.evaluate("[...document.querySelectorAll('.mv-level canvas')].map((c) => c.mvLabels.map((l) => l[0]))")
+    assert "a model" in words[1] and "drowns at β" in words[0] and "rate, nats per window" in words[1]
+
+
+def test_the_water_is_taken_with_the_mouse_and_the_curve_is_clicked(visit):
+    page = visit(a_level())
+    left, right = page.locator(".mv-level canvas").nth(0), page.locator(".mv-level canvas").nth(1)
+    level = "+document.querySelector('.mv').dataset.level.split(' ')[0]"
+    box = left.bounding_box()
+    counts = []
+    for share in (0.7, 0.5, 0.3):
+        left.click(position={"x": box["width"] * 0.6, "y": box["height"] * share})
+        counts.append(page.evaluate(level))
+    assert counts[0] > counts[1] > counts[2]
+    right.click(position={"x": right.bounding_box()["width"] - 14, "y": 150})
+    assert page.evaluate(level) > counts[-1]
+
+
+def test_level_fits_a_telephone(visit):
+    page = visit(a_level(), viewport={"width": 360, "height": 700}, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    heights = page.evaluate("[...document.querySelectorAll('.mv-level canvas')].map((c) => c.getBoundingClientRect().top)")
+    assert heights[1] > heights[0] + 100  # one below the other
+    page.locator(".mv-play").tap()
+    played(page, "β = 1")
+
+
+def test_morph_says_a_label_at_every_stop(visit):
+    frames = [(tone(220 + 110 * k), np.full((128, 130), k / 4)) for k in range(3)]
+    page = visit(w.Morph(frames, ["β = 1", "β = 10", "β = 3000"]))
+    slider = page.get_by_role("slider", name="from β = 1 to β = 3000")
+    page.locator(".mv-play").click()
+    played(page, "β = 1")
+    slider.press("ArrowRight")
+    played(page, "β = 10")
+    assert page.locator(".mv-where").inner_text() == "β = 10" and slider.get_attribute("aria-valuetext") == "β = 10"

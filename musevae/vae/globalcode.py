@@ -16,7 +16,7 @@ from torch import nn
 from .. import renamed_attributes
 from .coloured import Coloured
 from .linear import SeparableTransform, cosine_basis
-from .parts import Link, float32
+from .parts import Absent, Link, float32
 
 # %% ../../nbs/04e_globalcode.ipynb #f5a73b0b
 class Fields(NamedTuple):
@@ -224,8 +224,10 @@ class GlobalEncoder(nn.Module):
 
     def __init__(self, code: GlobalCode, transform: SeparableTransform, filter: nn.Module):
         super().__init__()
-        self.filter, self._lent, self.units = filter, (code, transform), code.units
-        self.logvar_shift = nn.Parameter(torch.zeros(len(transform.index)))
+        self._lent, self.units, none = (code, transform), code.units, torch.zeros(len(transform.index))
+        # without places nothing depends on these: no parts then, or several processes would wait for their gradients
+        self.filter = filter if len(none) else Absent()
+        self.logvar_shift = nn.Parameter(none) if len(none) else none
 
     def forward(self, x: torch.Tensor, eps: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of q(g|x) and of q(z|x, g), one behind the other: each `(batch, latent_dim)`.
