@@ -10,7 +10,7 @@ __all__ = ['FORMAT', 'RECIPE', 'Run', 'read_config', 'load_run', 'vacant', 'prep
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from .identity import RunError, refuse_differences, split_key
 from .identity import differences as differences
 from .mel import MelSpec
 from .presets import Preset, configure
+from .prior_stage import fit_prior, sequence_prior
 from .runfolder import renamed
 from .store import folder, write_json, write_text
 from .training import Step
@@ -264,12 +265,14 @@ def train(
         raise ValueError("TrainConfig.crops: expected a table of clips to cut them from, got a WindowSet")
     windows, corpus = windows_of(data, spec, seed, progress)
     parts = splits_of(windows)
-    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=chosen.vae.to_dict(), train=asdict(chosen.train),
+    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=chosen.vae.to_dict(), train=chosen.train.to_dict(),
                  mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
                  split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()},
                  device=machine.device.type, versions=dict(musevae=musevae.__version__, torch=torch.__version__))
     torch.manual_seed(seed)
     vae = ConvVAE(chosen.vae, windows.spec)  # refuses what cannot be built, before anything is written
+    if chosen.train.prior_steps:
+        sequence_prior(vae, chosen.train)
     with machine.alone(out):
         if machine.main:
             asked = isinstance(preset, Preset) or any(changes.get(name) for name in ("epochs", "train.epochs"))
@@ -285,5 +288,10 @@ def train(
         crops = _crops(corpus, parts["train"], seed, progress) if plan.crops else None
         fit_on(machine, vae, x, x_valid, plan, out, seed=seed, resume=resume, progress=progress,
                names=lambda rows: _names(parts["train"], rows.tolist()), on_epoch=on_epoch, on_step=on_step, crops=crops)
+        if plan.prior_steps and machine.main:
+            if crops is None and not isinstance(data, WindowSet):
+                crops = _crops(corpus, parts["train"], seed, progress)
+            best = ConvVAE.from_pretrained(out / "model").to(machine.device)
+            fit_prior(best, x, x_valid, plan, out, seed=seed, resume=resume, progress=progress, crops=crops)
     machine.accelerator.wait_for_everyone()
     return load_run(out)

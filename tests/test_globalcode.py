@@ -18,6 +18,7 @@ from musevae.training import steps, train
 from musevae.vae import ConvVAE, SeparableTransform, VAEConfig, export_onnx
 from musevae.vae.globalcode import time_rotation, wiener
 from musevae.vae.linear import ColouredGaussian
+from musevae.vae.slots import Slots
 from musevae.windows import WindowSet
 
 SPEC = MelSpec(n_mels=20, seconds=1.0)
@@ -188,18 +189,18 @@ def test_exported_it_gives_the_same_codes_and_pictures(tmp_path):
         assert torch.allclose(torch.from_numpy(decoder.run(None, {"z": mean})[0]), vae.decode(q.mean), rtol=1e-3, atol=1e-5)
 
 
-def test_a_turn_to_time_keeps_lengths_and_needs_contiguous_places():
+def test_the_old_turn_to_time_keeps_lengths_and_needs_contiguous_places():
     transform = SeparableTransform.fit(music(), D, contiguous=True)
-    rotation, place = time_rotation(transform)
+    with pytest.warns(DeprecationWarning, match="time_rotation has become musevae.vae.slots.Slots"):
+        rotation, place = time_rotation(transform)
     assert torch.allclose(rotation @ rotation.T, torch.eye(D), atol=1e-5) and ((0 < place) & (place < 1)).all()
-    counts = torch.bincount(transform.index // SPEC.frames)
-    assert all(set((transform.index[transform.index // SPEC.frames == k] % SPEC.frames).tolist()) == set(range(n))
-               for k, n in enumerate(counts.tolist()))
-    assert len(set(transform.index.tolist())) == D
-    free = SeparableTransform.fit(music(), D)
-    assert torch.equal(counts, torch.bincount(free.index // SPEC.frames))
-    with pytest.raises(ValueError, match="transform: expected contiguous places, got holes in component"):
-        time_rotation(free)
+    slots, z = Slots(transform.index, SPEC.shape), torch.randn(4, D)
+    means, timed = slots.split(z)
+    turned = z @ rotation.T
+    assert torch.allclose(turned[:, slots.overall], means)
+    assert torch.allclose(timed.flatten(1)[:, slots.place], turned[:, slots.units], atol=1e-5)
+    with pytest.warns(DeprecationWarning), pytest.raises(ValueError, match="expected contiguous places, got holes in component"):
+        time_rotation(SeparableTransform.fit(music(), D))
 
 
 @pytest.mark.parametrize(("changes", "message"), [
