@@ -21,9 +21,9 @@ from pygments.formatters import HtmlFormatter
 from sphinx.highlighting import PygmentsBridge
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-WORTH = 3  # lines: fewer saved are no reason to fold
+WORTH = 2  # lines of a lesson: fewer saved are no reason to fold
 LONG = 8  # lines of a lesson's own function that are folded like the library's
-CHAPTER, WORKSHOP = 10, 5  # lines of a lesson's cell that stand open; of a longer one, what it asserts and shows
+CHAPTER, WORKSHOP = 9, 4  # lines of a lesson's cell that stand open; of a longer one, what it asserts and shows
 NARROW = 88  # characters beside the words that unfold
 WIDE = 88  # characters: a longer signature is shown without its types, and so is a helper's
 
@@ -56,7 +56,7 @@ def abstract(code: str, exported: bool, most: int = CHAPTER) -> list[str]:
         if len(short) > most:
             short = _claims(lines, imports, others)
     saved = len(lines) - len(short)
-    return short if short and saved >= (1 if imports and not others else WORTH) else []
+    return short if short and saved >= (1 if exported or not others else WORTH) else []
 
 
 def _lesson(lines: list[str], imports: list, others: list) -> list[str]:
