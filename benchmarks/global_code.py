@@ -14,23 +14,20 @@ skipped.
 import argparse
 import copy
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 from approximate import approximate_mels
+from corpora import divided
 from ledger import Ledger
 
-from musevae.corpus import load_corpus, split_clips
 from musevae.evaluation import judge
 from musevae.mel import MelSpec
 from musevae.presets import preset
 from musevae.store import key_of
-from musevae.synth import made_corpus
 from musevae.training import steps
 from musevae.vae import ColouredGaussian, SeparableTransform
 from musevae.vae.coloured import Coloured
-from musevae.windows import mel_windows
 
 LEDGER = Ledger("global_code", ["data", "model", "floor", "seed"])
 MEASURE = 1  # goes up with what is measured, or how
@@ -39,10 +36,8 @@ TAILS = dict(density=0.0, charged=0.015)  # the second: the best of 0.005, 0.015
 
 def corpora(data, approximate, seeds):
     "Name, seed, key and the windows to learn from, choose by and judge, of every division."
-    for name, corpus in (("made", made_corpus()), (Path(data).name, load_corpus(data, on_fault="ignore"))):
-        for seed in seeds:
-            windows = mel_windows(split_clips(corpus, seed=seed), progress=False)
-            yield name, seed, windows.key, [windows.select(s).tensor() for s in ("train", "valid", "test")]
+    for name, seed, windows in divided(data, seeds):
+        yield name, seed, windows.key, [windows.select(s).tensor() for s in ("train", "valid", "test")]
     for seed in seeds if approximate else ():
         mel_db, clips = approximate_mels(approximate)
         artist = clips["artist"].astype(object).where(clips["artist"].notna(), clips["track"]).to_numpy(str)

@@ -27,6 +27,8 @@ OFF = (None, False, 0, "none", "no", "normal")  # "normal": the prior that every
 
 def settings(value):
     "Plain values of a configuration. A field that is off is left out, so that a new switch leaves the old keys alone."
+    if hasattr(value, "identity"):  # it knows by which names its fields go into keys
+        value = value.identity()
     if is_dataclass(value):
         value = {f.name: getattr(value, f.name) for f in fields(value) if f.compare}  # a name that is not compared sets nothing
     if isinstance(value, dict):

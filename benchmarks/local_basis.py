@@ -10,16 +10,13 @@ are there, made from the same, are skipped.
 """
 import argparse
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
+from corpora import divided
 from ledger import Ledger
 
-from musevae.corpus import load_corpus, split_clips
-from musevae.synth import made_corpus
 from musevae.vae import SeparableTransform, cosine_basis
-from musevae.windows import mel_windows
 
 LEDGER = Ledger("local_basis", ["data", "basis", "seed"])
 MEASURE = 1  # goes up with what is measured, or how
@@ -132,20 +129,18 @@ def main():
     parser.add_argument("data")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
-    for name, corpus in ((Path(args.data).name, load_corpus(args.data, on_fault="ignore")), ("made", made_corpus())):
-        for seed in args.seeds:
-            windows = mel_windows(split_clips(corpus, seed=seed), progress=False)
-            x, x_test = (windows.select(s).tensor() for s in ("train", "test"))
-            for basis in BASES:
-                labels = dict(data=name, basis=basis, seed=seed)
-                made_from = labels | dict(measure=MEASURE, units=UNITS, rates=RATES)
-                if LEDGER.has(labels, made_from, windows.key):
-                    continue
-                units, rate, error = curve(x, x_test, basis)
-                row = dict(units=int(units[2]), rate=round(rate[2], 1), rmse_db=round(error[2], 4))
-                row |= {f"rmse_db_at_{r}": round(float(np.interp(r, rate, error)), 4) for r in RATES}
-                LEDGER.add(labels | row, made_from, data=windows.key, seeds=seed)
-                print(labels | row, flush=True)
+    for name, seed, windows in divided(args.data, args.seeds):
+        x, x_test = (windows.select(s).tensor() for s in ("train", "test"))
+        for basis in BASES:
+            labels = dict(data=name, basis=basis, seed=seed)
+            made_from = labels | dict(measure=MEASURE, units=UNITS, rates=RATES)
+            if LEDGER.has(labels, made_from, windows.key):
+                continue
+            units, rate, error = curve(x, x_test, basis)
+            row = dict(units=int(units[2]), rate=round(rate[2], 1), rmse_db=round(error[2], 4))
+            row |= {f"rmse_db_at_{r}": round(float(np.interp(r, rate, error)), 4) for r in RATES}
+            LEDGER.add(labels | row, made_from, data=windows.key, seeds=seed)
+            print(labels | row, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,13 @@ with several seeds: its bound on the test windows with scales from the training 
 `nbs/results/noise_scale.csv`, one a corpus, latent size and seed; those that are there, made from the same, are skipped.
 """
 import argparse
-from pathlib import Path
 
+from corpora import divided
 from ledger import Ledger
 
-from musevae.corpus import load_corpus, split_clips
 from musevae.evaluation import judge
 from musevae.presets import preset
-from musevae.synth import made_corpus
 from musevae.vae import ConvVAE
-from musevae.windows import mel_windows
 
 LEDGER = Ledger("noise_scale", ["data", "latent_dim", "seed"])
 MEASURE = 1  # goes up with what is measured, or how
@@ -33,19 +30,17 @@ def main():
     parser.add_argument("data")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
-    for name, corpus in ((Path(args.data).name, load_corpus(args.data, on_fault="ignore")), ("made", made_corpus())):
-        for seed in args.seeds:
-            windows = mel_windows(split_clips(corpus, seed=seed), progress=False)
-            x, x_test = (windows.select(s).tensor() for s in ("train", "test"))
-            for d in (64, 512, 2048):
-                labels = dict(data=name, latent_dim=d, seed=seed)
-                if LEDGER.has(labels, made_from(**labels), windows.key):
-                    continue
-                nats = {per_band: judge(ConvVAE(preset("linear", latent_dim=d, per_band=per_band).vae).initialise(x),
-                                                   x_test).elbo_nats for per_band in (False, True)}
-                row = dict(windows=len(x), unseen=len(x_test), one_scale=round(nats[False], 1), scale_a_band=round(nats[True], 1))
-                LEDGER.add(labels | row, made_from(**labels), data=windows.key, seeds=seed)
-                print(labels | row, flush=True)
+    for name, seed, windows in divided(args.data, args.seeds):
+        x, x_test = (windows.select(s).tensor() for s in ("train", "test"))
+        for d in (64, 512, 2048):
+            labels = dict(data=name, latent_dim=d, seed=seed)
+            if LEDGER.has(labels, made_from(**labels), windows.key):
+                continue
+            closed = {per_band: ConvVAE(preset("linear", latent_dim=d, per_band=per_band).vae) for per_band in (False, True)}
+            nats = {per_band: judge(vae.initialise(x), x_test).elbo_nats for per_band, vae in closed.items()}
+            row = dict(windows=len(x), unseen=len(x_test), one_scale=round(nats[False], 1), scale_a_band=round(nats[True], 1))
+            LEDGER.add(labels | row, made_from(**labels), data=windows.key, seeds=seed)
+            print(labels | row, flush=True)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Codes:
 
     def __init__(self, transform, x):
         self.x = x
-        self.mean = torch.cat([transform.posterior(p.float())[0] for p in x.split(256)])
+        self.mean = torch.cat([transform.mean_logvar(p.float())[0] for p in x.split(256)])
         self.beat = find_beat_of(x)
 
 
@@ -151,7 +151,7 @@ class Grain:
 
     def add(self, x, generator):
         "Pictures with grain, clipped as data are."
-        noise = self.whole.picture(self.std * torch.randn(len(x), len(self.std), generator=generator)) - self.whole.profile
+        noise = self.whole.inverse(self.std * torch.randn(len(x), len(self.std), generator=generator)) - self.whole.profile
         return (x + noise).clamp(0, 1)
 
 
@@ -178,7 +178,7 @@ def judge(draw, bench, seed):
     "Measures of pictures of codes: `draw(generator) -> z`, for the windows `bench.rows`."
     generator = torch.Generator().manual_seed(100 + seed)
     z = draw(generator)
-    x = torch.cat([bench.transform.decode(p) for p in z.split(64)]).clamp(0, 1)
+    x = torch.cat([bench.transform.mean_picture(p) for p in z.split(64)]).clamp(0, 1)
     grain = bench.grain.add(x, generator)
     strength = pulse(x, bench.spec).strength
     held = (find_beat(x).period / bench.test.beat.period[bench.rows]).log().abs() < math.log(1.04)
@@ -200,7 +200,7 @@ class Bench:
         order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))
         self.rows = order[:DRAWN].sort().values
         self.music, self.grain = self.test.x[self.rows], Grain(self.transform, x)
-        smooth = torch.cat([self.transform.decode(p) for p in self.test.mean.split(256)]).clamp(0, 1)
+        smooth = torch.cat([self.transform.mean_picture(p) for p in self.test.mean.split(256)]).clamp(0, 1)
         self.rmse_db = 80 * (smooth - self.test.x).square().mean().sqrt().item()
         self.normal = normal_rate(self.test.mean, self.std)
 
@@ -255,7 +255,7 @@ def trained(model, bench, steps, seed):
         pass
     g, beat = prior.slots.split(bench.test.mean[bench.rows])[0], of_rows(bench.test.beat, bench.rows)
     row = bench.saved(rate_of(prior, bench)) | judge(lambda r: prior.sample(len(g), r, g=g, beat=beat), bench, seed)
-    free = bench.transform.decode(prior.sample(DRAWN, torch.Generator().manual_seed(seed))).clamp(0, 1)
+    free = bench.transform.mean_picture(prior.sample(DRAWN, torch.Generator().manual_seed(seed))).clamp(0, 1)
     paid = 0.0 if prior.beat == "nothing" else -prior.log_beat[bench.test.beat.cell].mean().item()
     return row | dict(price_of_beat=round(paid, 2), pulse_free=round(float(pulse(free, bench.spec).strength.mean()), 3),
                       level_free=round(level_movement(free), 2),

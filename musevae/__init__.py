@@ -71,3 +71,48 @@ def moved(module: str, homes: dict[str, str], silent: "Collection[str]" = ()) ->
         return getattr(import_module(homes[name]), name)
 
     return __getattr__
+
+
+def renamed_attributes(owner: type, **names: str) -> None:
+    """Old names of attributes and methods answer for one release; a `DeprecationWarning` states the new one.
+
+    Args:
+        owner: the class that has them.
+        **names: old name = new name.
+    """
+    def answering(old: str, new: str) -> property:
+        def get(self: object) -> object:
+            import warnings
+
+            warnings.warn(f"{owner.__name__}.{old} is {owner.__name__}.{new} now", DeprecationWarning, stacklevel=2)
+            return getattr(self, new)
+
+        return property(get, doc=f"Deprecated: `{new}`.")
+
+    for old, new in names.items():
+        setattr(owner, old, answering(old, new))
+
+
+def renamed_arguments(owner: type, method: str = "__init__", **names: str) -> None:
+    """Old names of a method's arguments answer for one release; a `DeprecationWarning` states the new one.
+
+    Args:
+        owner: the class that has the method.
+        method: its name.
+        **names: old name = new name.
+    """
+    from functools import wraps
+
+    found = vars(owner)[method]
+    function: Callable[..., object] = found.__func__ if isinstance(found, classmethod) else found
+
+    @wraps(function)
+    def answering(*args: object, **given: object) -> object:
+        import warnings
+
+        for old in names.keys() & given.keys():
+            warnings.warn(f"{owner.__name__}: the argument {old} is {names[old]} now", DeprecationWarning, stacklevel=2)
+            given[names[old]] = given.pop(old)
+        return function(*args, **given)
+
+    setattr(owner, method, classmethod(answering) if isinstance(found, classmethod) else answering)

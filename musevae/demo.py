@@ -7,7 +7,6 @@ __all__ = ['demo_key', 'demo_run']
 
 # %% ../nbs/07b_demo.ipynb #7b0de002
 import warnings
-from dataclasses import asdict
 
 from .corpus import split_clips
 from .mel import MelError
@@ -25,7 +24,7 @@ def demo_key(windows: WindowSet) -> str:
         windows: with their split.
     """
     chosen = preset("demo")
-    return key_of("demo", RECIPE, windows.key, split_key(windows.table), chosen.vae.to_dict(), asdict(chosen.train))
+    return key_of("demo", RECIPE, windows.key, split_key(windows.table), chosen.vae.to_dict(), chosen.train.identity())
 
 # %% ../nbs/07b_demo.ipynb #b990b9ec
 def demo_run(*, progress: bool = True) -> Run:

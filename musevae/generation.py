@@ -28,10 +28,9 @@ def interpolate(vae: ConvVAE, x_a: torch.Tensor, x_b: torch.Tensor, steps: int =
     """
     if steps < 2:
         raise ValueError(f"steps: expected at least 2, the two ends, got {steps}")
-    device = next((p.device for p in vae.parameters()), torch.device("cpu"))
-    pair = torch.stack([torch.as_tensor(v).float().squeeze().unsqueeze(0) for v in (x_a, x_b)]).to(device)
+    pair = torch.stack([torch.as_tensor(v).float().squeeze().unsqueeze(0) for v in (x_a, x_b)]).to(vae.device)
     a, b = vae.encode(pair).mean
-    share = torch.linspace(0, 1, steps, device=device)[:, None]
+    share = torch.linspace(0, 1, steps, device=vae.device)[:, None]
     return vae.picture(a + share * (b - a)).clamp_min(0).cpu()
 
 # %% ../nbs/10a_generation.ipynb #6c9fbaad
@@ -52,7 +51,6 @@ def sample(
     """
     if n < 1:
         raise ValueError(f"n: expected at least 1, got {n}")
-    p = next(vae.parameters(), torch.zeros(()))
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     whole = -(-n // 16) * 16  # sixteen codes at a time: the first codes of a seed are the same, however many are asked for
     if aggregate is None:
@@ -63,7 +61,7 @@ def sample(
         mean = aggregate.mean.astype(np.float64)
         cov = np.cov(mean.T).reshape(d, d) + np.diag((aggregate.std.astype(np.float64) ** 2).mean(0))
         z = torch.from_numpy(mean.mean(0)) + z @ torch.from_numpy(np.linalg.cholesky(cov)).T
-    return vae.picture(z.to(p.device, torch.float32)).clamp_min(0).cpu()
+    return vae.picture(z.to(vae.device, torch.float32)).clamp_min(0).cpu()
 
 # %% ../nbs/10a_generation.ipynb #a9c0cd7d
 @torch.no_grad()

@@ -18,8 +18,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
-from . import moved
-from .evaluation import device_of
+from . import moved, renamed_arguments, renamed_attributes
 from .geometry import feature_matrix, genre_distances, group_means, groups_of, holm  # noqa: F401
 from .geometry import rank_table, unit_means, units_of  # noqa: F401
 from .looks import genre_style
@@ -93,7 +92,7 @@ def encode_corpus(
     """The posterior of every window; mean and standard deviation are kept, whatever `statistic` says.
 
     Args:
-        vae: the model; of it only `encode(x) -> Normal` is used.
+        vae: the model; of it only `encode(x) -> Normal` and `device` are used.
         windows: n windows.
         batch_size: windows encoded at a time.
         statistic: what `.z` of the result shall be: "mean" or "sample".
@@ -109,7 +108,7 @@ def encode_corpus(
     was_training = vae.training
     vae.eval()
     mean, std = [], []
-    for x in windows.batches(batch_size, device_of(vae)):
+    for x in windows.batches(batch_size, vae.device):
         q = vae.encode(x)
         mean.append(q.mean.float().cpu().numpy())
         std.append(q.stddev.float().cpu().numpy())
@@ -124,7 +123,7 @@ class LatentPCA:
 
     Attributes:
         center: the mean of the codes, `(d,)`.
-        scale: what a step of 1 in each unit counts for, `(d,)`: ones, or `unit_effects` in dB.
+        unit_weights: what a step of 1 in each unit counts for, `(d,)`: ones, or `unit_effects` in dB.
         components: orthonormal rows, `(k, d)`; the entry of largest modulus in each is positive.
         explained_variance: variance along each, over n - 1, `(k,)`.
         explained_variance_ratio: its share of the total, `(k,)`.
@@ -132,7 +131,7 @@ class LatentPCA:
     """
 
     center: np.ndarray
-    scale: np.ndarray
+    unit_weights: np.ndarray
     components: np.ndarray
     explained_variance: np.ndarray
     explained_variance_ratio: np.ndarray
@@ -140,41 +139,42 @@ class LatentPCA:
 
     @classmethod
     def fit(
-        cls, z: ArrayLike, *, components: int = 6, scale: ArrayLike | None = None, statistic: str = "E[z|x]"
+        cls, z: ArrayLike, *, components: int = 6, unit_weights: ArrayLike | None = None, statistic: str = "E[z|x]"
     ) -> "LatentPCA":
         """The components of codes.
 
         Args:
             z: codes, `(n, d)`, n ≥ 2.
             components: how many to keep, at most min(n - 1, d).
-            scale: factor of each unit, `(d,)`; ones if None.
+            unit_weights: factor of each unit, `(d,)`; ones if None.
             statistic: what the codes are, for axes and captions.
 
         Raises:
-            ValueError: for fewer than two codes, or a `scale` of another shape or below 0.
+            ValueError: for fewer than two codes, or `unit_weights` of another shape or below 0.
         """
         z = feature_matrix(z)
         if len(z) < 2:
             raise ValueError(f"z: expected at least 2 rows, got {len(z)}")
-        scale = np.ones(z.shape[1]) if scale is None else np.asarray(scale, np.float64)
-        if scale.shape != (z.shape[1],) or not (scale >= 0).all():
-            raise ValueError(f"scale: expected {z.shape[1]} numbers ≥ 0, got shape {scale.shape}")
+        weights = np.ones(z.shape[1]) if unit_weights is None else np.asarray(unit_weights, np.float64)
+        if weights.shape != (z.shape[1],) or not (weights >= 0).all():
+            raise ValueError(f"unit_weights: expected {z.shape[1]} numbers ≥ 0, got shape {weights.shape}")
         center = z.mean(0)
-        _, s, v = np.linalg.svd((z - center) * scale, full_matrices=False)
+        _, s, v = np.linalg.svd((z - center) * weights, full_matrices=False)
         k = min(components, len(z) - 1, z.shape[1])
         v = v[:k] * np.sign(v[np.arange(k), np.abs(v[:k]).argmax(1)])[:, None]
         variance = s**2 / (len(z) - 1)
-        return cls(center, scale, v, variance[:k], variance[:k] / max(variance.sum(), 1e-300), statistic)
+        return cls(center, weights, v, variance[:k], variance[:k] / max(variance.sum(), 1e-300), statistic)
 
     def transform(self, z: ArrayLike) -> np.ndarray:
         "Coordinates `(n, k)` of codes `z (n, d)`."
-        return ((feature_matrix(z) - self.center) * self.scale) @ self.components.T
+        return ((feature_matrix(z) - self.center) * self.unit_weights) @ self.components.T
 
     def inverse(self, coordinates: ArrayLike) -> np.ndarray:
         "The codes `(n, d)` at `coordinates (n, j)`, j ≤ k; what lies along the other components is at its mean."
         coordinates = feature_matrix(coordinates, "coordinates")
-        # a unit that counts for nothing stays at its mean; below a millionth of the largest, a scale is rounding
-        step = np.divide(1, self.scale, out=np.zeros_like(self.scale), where=self.scale > 1e-6 * self.scale.max())
+        # a unit that counts for nothing stays at its mean; below a millionth of the largest, a weight is rounding
+        weights = self.unit_weights
+        step = np.divide(1, weights, out=np.zeros_like(weights), where=weights > 1e-6 * weights.max())
         return self.center + coordinates @ self.components[: coordinates.shape[1]] * step
 
     def label(self, component: int) -> str:
@@ -189,13 +189,13 @@ def unit_effects(vae: ConvVAE, z: ArrayLike, *, probes: int = 64, seed: int = 0)
     unit variances, (Jᵀv)ⱼ² has the expectation ‖Jⱼ‖², and one backward pass makes Jᵀv for all units.
 
     Args:
-        vae: the model; of it `picture` is used.
+        vae: the model; of it `picture` and `device` are used.
         z: codes around which to ask, `(n, d)`.
         probes: how many of the codes, drawn with replacement.
         seed: of the codes and of the random pictures.
     """
     z = np.asarray(z, np.float32)
-    rng, device = np.random.default_rng(seed), device_of(vae)
+    rng, device = np.random.default_rng(seed), vae.device
     codes = torch.from_numpy(z[rng.integers(0, len(z), probes)]).to(device)
     total, bins = torch.zeros((), device=device), math.prod(vae.spec.shape)
     for few in codes.split(16):  # for memory
@@ -275,3 +275,8 @@ def intervene(
     if lowpass_hz is not None:
         response = response / (1 + (hz / lowpass_hz) ** 8).sqrt()
     return torch.fft.irfft(torch.fft.rfft(y.double()) * response, n).to(y.dtype)
+
+# %% ../nbs/09_latent.ipynb #a0e1d004
+renamed_attributes(LatentPCA, scale="unit_weights")
+renamed_arguments(LatentPCA, scale="unit_weights")
+renamed_arguments(LatentPCA, "fit", scale="unit_weights")

@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 
 from .corpus.audio import read_audio
-from .evaluation import device_of
 from .latent import LatentPCA, encode_corpus, unit_effects
 from .mel import MelSpec
 from .runs import Run
@@ -71,7 +70,8 @@ def _principal_axes(vae, latents, components):
     mean, statistic = (latents.mean, "E[z|x]") if len(clips) < 4 else (clips.mean, "clip means of E[z|x]")
     if len(mean) < 3:
         raise ValueError(f"windows: expected at least 3 for a map, got {len(latents.mean)}")
-    return LatentPCA.fit(mean, components=components, scale=unit_effects(vae, latents.mean), statistic=f"{statistic}, dB")
+    effects = unit_effects(vae, latents.mean)
+    return LatentPCA.fit(mean, components=components, unit_weights=effects, statistic=f"{statistic}, dB")
 
 
 def _names(table):
@@ -118,7 +118,7 @@ def latent_map(
     sounds = [read_audio(r.path, sample_rate=rate, start=r.start_s, seconds=seconds) for r in table.itertuples()]
     vae.eval()
     to_sound = _sound_decoder(
-        lambda z: vae.picture(z.to(device_of(vae))).clamp(0, 1), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
+        lambda z: vae.picture(z.to(vae.device)).clamp(0, 1), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
     )
     grid = decoded and decoded_grid(
         points, lambda at: to_sound(pca.inverse(at)), shape=decoded, sample_rate=rate, size=size, hop=spec.hop

@@ -8,6 +8,7 @@ __all__ = ['PRESETS', 'Preset', 'read_settings', 'preset', 'configure']
 # %% ../nbs/07c_presets.ipynb #7c0de002
 import math
 import typing
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,7 +42,7 @@ PRESETS = {
     "code": Preset(  # mean |x − x̂| + 5e-4 · KL over 27,648 bins is a Laplace likelihood of scale 13.8: chapter 5
         replace(_PAPER, output="decibel", likelihood="laplace"),
         TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, warmup_steps=1000, weight_decay=0.0, clip_norm=math.inf,
-                    average=0.0, anneal="linear", anneal_epochs=30.0, scale=5e-4 * 128 * 216, clamp=True),
+                    average=0.0, anneal="linear", anneal_epochs=30.0, noise_scale=5e-4 * 128 * 216, clamp=True),
     ),
     "global": Preset(_GLOBAL, TrainConfig(weight_decay=0.03)),  # a global code under coloured noise: workshop 04e
     "linear": Preset(VAEConfig(filter_blocks=0, per_band=False), TrainConfig(epochs=1)),  # the closed form: only variances learn
@@ -49,6 +50,7 @@ PRESETS = {
 
 # %% ../nbs/07c_presets.ipynb #11b90fa0
 _PARTS = dict(vae=VAEConfig, train=TrainConfig, mel=MelSpec)
+_RENAMED = dict(scale="noise_scale")  # fields of the training, by a name they had before
 
 
 def _types_of(part, name):
@@ -71,6 +73,9 @@ def _field_of(name, parts):
         return owners[0], name.removeprefix(f"{owners[0]}.")
     if owners:
         raise ValueError(f"{name}: expected {' or '.join(f'{part}.{name}' for part in owners)}, got {name}, which may be either")
+    if (new := _RENAMED.get(name.removeprefix("train."))) and "train" in parts:
+        warnings.warn(f"{name} is train.{new} now", DeprecationWarning, stacklevel=4)
+        return "train", new
     known = "; ".join(f"{part}: {', '.join(_PARTS[part].__dataclass_fields__)}" for part in parts)
     raise ValueError(f"{name}: expected a field of {known}; got {name!r}")
 

@@ -23,12 +23,12 @@ import torch
 from . import vocoder
 from .collapse import diagnosis
 from .corpus import read_audio
-from .evaluation import Errors, Judgement, device_of, errors, judge, passes
+from .evaluation import Errors, Judgement, errors, judge, passes
 from .geometry import groups_of
 from .latent import LatentPCA, Latents, encode_corpus, plot_pca, unit_effects
 from .mel import MelSpec
 from .probes import probe
-from .reconstruction import digests, figure_pairs, held_out, linear_baselines, pick, plot_calibration, residual_z
+from .reconstruction import digests, figure_pairs, held_out, linear_baselines, pick, plot_calibration
 from .runs import Run
 from .store import key_of, write_all
 from .widgets.media import png_bytes, wav_bytes
@@ -234,7 +234,7 @@ def _latent_figure(judged: Judged) -> "Figure | None":
     if len(clips) < 3:  # two points have one axis
         return None
     effects, table = unit_effects(judged.run.vae, judged.seen.mean), judged.windows.table
-    pca = LatentPCA.fit(clips.mean, scale=effects, statistic="training clips' mean E[z|x], dB")
+    pca = LatentPCA.fit(clips.mean, unit_weights=effects, statistic="training clips' mean E[z|x], dB")
     share = pca.explained_variance_ratio[:2].sum()
     title = f"{len(table)} held-out windows ({judged.split}) in the plane that holds {share:.0%} of the variance"
     return plot_pca(pca, judged.latents.mean, table["genre"], groups_of(table), title=title).figure
@@ -268,8 +268,7 @@ def _contents(judged: Judged, result: Mapping[str, Any], pairs: int, batch_size:
         shown, x_hat, names = _pairs(judged, pairs, batch_size)
         drawn = figure_pairs(shown.tensor(), x_hat, spec=spec, names=names, n=len(shown))
         yield "figures/reconstructions.png", png_bytes(drawn)
-    z = residual_z(judged.found.residuals, torch.zeros(()), vae.scale)
-    yield "figures/residuals.png", png_bytes(plot_calibration(z, spec, likelihood=vae.likelihood.name))
+    yield "figures/residuals.png", png_bytes(plot_calibration(judged.found.residuals, spec, likelihood=vae.likelihood))
     if (figure := _latent_figure(judged)) is not None:
         yield "figures/latent.png", png_bytes(figure)
     if pairs:
@@ -330,7 +329,7 @@ def save_reconstruction(run: Run, y: torch.Tensor, target: str | Path, *, title:
     spec = run.spec
     x, ref_db = spec.forward(y)
     with torch.inference_mode():
-        x_hat = run.vae.reconstruct(x.to(device_of(run.vae))).cpu()
+        x_hat = run.vae.reconstruct(x.to(run.vae.device)).cpu()
     names = [f"{title}, from {i * spec.seconds:g} s" for i in range(len(x))]
     sound = inverter(x_hat.clamp(0, 1), ref_db)
     write_all([

@@ -96,6 +96,9 @@ def read_config(path: Path) -> dict[str, Any]:
     config = json.loads((path / "config.json").read_text())
     if (there := config.setdefault("format", 1)) > FORMAT:
         raise RunError(f"{path}/config.json: expected format {FORMAT} or less, got {there}: written by a newer musevae")
+    train = config.get("train", {})
+    if "scale" in train:  # as the noise scale was called before
+        train["noise_scale"] = train.pop("scale")
     return config
 
 # %% ../nbs/A5_runs.ipynb #a5f0c109
@@ -286,8 +289,8 @@ def train(
         on_epoch: called with each row of metrics as it is made.
         on_step: called with each `Step` as it is taken.
         tensorboard: write the metrics for TensorBoard too, into `out/tensorboard`.
-        **changes: fields of `VAEConfig`, `TrainConfig` or `MelSpec`, such as `latent_dim=64`, `epochs=10` or `n_mels=64`; a name
-            that two of them have takes its part: `**{"train.scale": 0.1}`.
+        **changes: fields of `VAEConfig`, `TrainConfig` or `MelSpec`, such as `latent_dim=64`, `epochs=10` or `n_mels=64`; or with
+            their part in front: `**{"train.epochs": 10}`.
 
     Raises:
         ValueError: for data or settings that cannot be used.
@@ -323,8 +326,8 @@ def train(
         plan = replace(chosen.train, epochs=read_config(out)["train"]["epochs"])
         x, x_valid = (torch.from_numpy(parts[n].x[:]).unsqueeze(1) for n in ("train", "valid"))
         vae.initialise(x)
-        if plan.scale is not None:
-            vae.calibrate(plan.scale)
+        if plan.noise_scale is not None:
+            vae.calibrate(plan.noise_scale)
         crops = _crops(corpus, parts["train"], seed, progress) if plan.crops else None
         fit_on(machine, vae, x, x_valid, plan, out, seed=seed, resume=resume, progress=progress,
                names=lambda rows: _names(parts["train"], rows.tolist()), on_epoch=on_epoch, on_step=on_step, crops=crops)

@@ -10,12 +10,12 @@ __all__ = ['TrainConfig', 'learning_rate', 'batch_of', 'noise_of', 'learn', 'ave
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from . import moved
+from . import moved, renamed_arguments, renamed_attributes
 from .annealing import SCHEDULES, schedule
 from .elbo import ELBO, elbo
 from .vae import ConvVAE
@@ -50,7 +50,7 @@ class TrainConfig:
         anneal_epochs: length of that schedule.
         beta: β at its end; 1 is the ELBO.
         free_bits: nats per unit that cost nothing.
-        scale: a fixed noise scale, in units of x; None: calibrated as training goes.
+        noise_scale: a fixed scale of the likelihood's noise, in units of x; None: calibrated as training goes.
         clamp: whether x̂ is clamped to [0, 1] inside the loss, as the paper's code does.
         crops: whether each training window is cut anew at a random place of its clip, at every step.
         checkpoint_epochs: epochs from checkpoint to checkpoint.
@@ -69,7 +69,7 @@ class TrainConfig:
     anneal_epochs: float = 50.0
     beta: float = 1.0
     free_bits: float = 0.0
-    scale: float | None = None
+    noise_scale: float | None = None
     clamp: bool = False
     crops: bool = False
     checkpoint_epochs: int = 1
@@ -81,8 +81,8 @@ class TrainConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"TrainConfig.{name}: expected a whole number ≥ 1, got {value!r}")
-        for name in ("learning_rate", "clip_norm", "anneal_epochs", *(("scale",) if self.scale is not None else ())):
-            if not getattr(self, name) > 0:
+        for name in ("learning_rate", "clip_norm", "anneal_epochs", "noise_scale"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"TrainConfig.{name}: expected a number > 0, got {getattr(self, name)!r}")
         for name in ("warmup_steps", "weight_decay", "free_bits", "beta"):
             if not getattr(self, name) >= 0:
@@ -93,6 +93,10 @@ class TrainConfig:
             raise ValueError(f"TrainConfig.mixed_precision: expected no or bf16, got {self.mixed_precision!r}")
         if self.anneal not in SCHEDULES:
             raise ValueError(f"TrainConfig.anneal: expected one of {', '.join(SCHEDULES)}, got {self.anneal!r}")
+
+    def identity(self) -> dict[str, Any]:
+        "The fields as plain values, for keys: by the names they had first, so that a better name makes nothing anew."
+        return {"scale" if name == "noise_scale" else name: value for name, value in asdict(self).items()}
 
 # %% ../nbs/07_training.ipynb #992d5383
 def learning_rate(step: int, planned: int, config: TrainConfig) -> float:
@@ -167,7 +171,7 @@ def learn(
     loss.backward()
     torch.nn.utils.clip_grad_norm_(vae.parameters(), config.clip_norm)
     optimizer.step()
-    if config.scale is None:
+    if config.noise_scale is None:
         optimum = vae.likelihood.optimum(batch, x_hat.detach(), z.detach())
         vae.likelihood.settle(mean_of_all(optimum), momentum=0.05)  # the optimum of the last twenty batches or so
     return ELBO(*(part.detach() for part in bound))
@@ -289,3 +293,7 @@ def step_flops(vae: ConvVAE, x: torch.Tensor) -> float:
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: convolution_backward}) as counter:
         learn(twin, x, x.new_zeros(len(x), vae.config.latent_dim), torch.optim.SGD(twin.parameters()), TrainConfig())
     return counter.get_total_flops() / len(x)
+
+# %% ../nbs/07_training.ipynb #a0e1d005
+renamed_attributes(TrainConfig, scale="noise_scale")
+renamed_arguments(TrainConfig, scale="noise_scale")

@@ -1,4 +1,4 @@
-"A small `WindowSet` made of noise with its splits, a small model's settings, and what tests of training do to one another's runs."
+"Small things: pictures, a model, a `WindowSet` of noise with its splits; and what tests of training do to one another's runs."
 import os
 import signal
 from pathlib import Path
@@ -9,10 +9,27 @@ import torch
 from safetensors.torch import load_file
 
 from musevae.mel import MelSpec
+from musevae.vae import ConvVAE, VAEConfig
 from musevae.windows import WindowSet
 
 SMALL = dict(n_mels=16, seconds=0.7)
-TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8, batch_size=8, epochs=3, progress=False)
+SPEC = MelSpec(**SMALL)  # pictures of 16 x 31
+MODEL = dict(latent_dim=6, filter_blocks=1, filter_width=8)
+TINY = MODEL | dict(batch_size=8, epochs=3, progress=False)
+
+
+def pictures(n, spec=SPEC, seed=0):
+    "Smooth random pictures in [0, 1]."
+    g = torch.Generator().manual_seed(seed)
+    low = torch.randn(n, 1, 4, 6, generator=g)
+    x = torch.nn.functional.interpolate(low, spec.shape, mode="bilinear") + 0.1 * torch.randn(n, 1, *spec.shape, generator=g)
+    return torch.sigmoid(x)
+
+
+def model(n=40, **changes):
+    "A small model at its closed form for `n` pictures, in eval mode."
+    torch.manual_seed(1)
+    return ConvVAE(VAEConfig(**MODEL | changes), SPEC).initialise(pictures(n)).eval()
 
 
 def made_windows(n=40):

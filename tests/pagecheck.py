@@ -17,6 +17,7 @@ SURVEY = """() => {
     links: all('a[href]').map((e) => e.href),
     images: [...article.querySelectorAll('img')].filter((e) => !e.closest('.mv-widget'))
       .map((e) => ({ src: e.src.slice(0, 120), alt: e.alt, wide: e.naturalWidth })),
+    unnamed: all('.mv-widget img[src^="blob:"]:not([alt]), .mv-widget img[src^="blob:"][alt=""]').map((e) => e.className),
     code: [...article.querySelectorAll('div.cell_input pre')].map((e) => e.textContent.trim()),
     text: article.innerText,
     math: { written: all('.math').length, shown: all('mjx-container').length,

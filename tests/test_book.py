@@ -280,6 +280,23 @@ def test_show_doc_reads_google_sections():
     assert "Text after the sections." in text and "Args" not in text
 
 
+def free(z):
+    """Turn.
+
+    Returns:
+        `turn` of shape `(d, d)`, and the place of every unit,
+        from 0 to 1, as `place`.
+
+    Raises:
+        ValueError: for none.
+    """
+
+
+def test_show_doc_leaves_a_sentence_about_what_is_returned_as_it_is():
+    assert "**Returns** `turn` of shape `(d, d)`, and the place of every unit, from 0 to 1, as `place`.\n" in rendered(free)
+    assert "**Raises** `ValueError` for none." in rendered(free)
+
+
 def test_show_doc_reads_comments_and_dataclasses():
     text = rendered(Spec)
     assert "{py:class} Spec(n_fft=2048, names=('a', 'b'))\n" in text

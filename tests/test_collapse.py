@@ -112,7 +112,7 @@ def vae(windows):
 def test_a_model_above_the_water_is_alive_and_one_below_is_collapsed(vae, windows):
     alive = diagnose(vae, windows)
     assert alive.active > 0 and alive.rmse_db < alive.rmse_db_sampled
-    vae.linear.noise.fill_(2 * vae.linear.variance.max().item())
+    vae.transform.noise.fill_(2 * vae.transform.variance.max().item())
     found = diagnose(vae, windows)
     assert found.state == "collapsed" and found.charged == 0 and found.split.rate < 1e-4
     assert found.rmse_db == pytest.approx(found.rmse_db_sampled, abs=1e-3) and found.rmse_db > alive.rmse_db

@@ -18,7 +18,7 @@ def music(n=400, seed=0):
     truth = SeparableTransform(SHAPE, math.prod(SHAPE))
     truth.bands.copy_(torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(9)))[0])
     truth.variance.copy_(torch.logspace(-1.5, -4, math.prod(SHAPE)))
-    return truth.picture(truth.variance.sqrt() * torch.randn(n, math.prod(SHAPE), generator=rng)).clamp_min(1e-4)
+    return truth.inverse(truth.variance.sqrt() * torch.randn(n, math.prod(SHAPE), generator=rng)).clamp_min(1e-4)
 
 
 def started(x, d, tail=0.0):
@@ -30,9 +30,9 @@ def started(x, d, tail=0.0):
 def test_a_linear_code_neither_gains_nor_loses_a_nat(d):
     x = music()
     transform, noise = started(x, d)
-    mean, logvar = transform.posterior(x)
+    mean, logvar = transform.mean_logvar(x)
     std = (logvar / 2).exp()
-    bounds = [elbo(x, transform.decode(mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(s))),
+    bounds = [elbo(x, transform.mean_picture(mean + std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(s))),
                    Normal(mean, std), likelihood=noise) for s in range(30)]
     bound, rate = (torch.stack([getattr(b, name) for b in bounds]).mean().item() for name in ("nats", "rate"))
     assert bound == pytest.approx(ColouredGaussian.fit(x).log_evidence(x).mean().item(), abs=0.3)

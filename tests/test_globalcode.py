@@ -30,7 +30,7 @@ def music(n=120, seed=0):
     transform = SeparableTransform(SPEC.shape, math.prod(SPEC.shape))
     transform.bands.copy_(torch.linalg.qr(torch.randn(SPEC.n_mels, SPEC.n_mels, generator=torch.Generator().manual_seed(9)))[0])
     transform.variance.copy_(torch.logspace(-2.5, -4.5, math.prod(SPEC.shape)))
-    x = transform.picture(transform.variance.sqrt() * torch.randn(n, math.prod(SPEC.shape), generator=rng)) - 0.5
+    x = transform.inverse(transform.variance.sqrt() * torch.randn(n, math.prod(SPEC.shape), generator=rng)) - 0.5
     kind = (torch.arange(n) % 2).view(-1, 1, 1, 1)
     tilt = torch.linspace(0.4, 1.6, SPEC.n_mels).view(1, 1, -1, 1)
     return (0.5 + 0.1 * kind + x * torch.where(kind == 1, tilt, 2 - tilt)).clamp(0.001, 0.999)
@@ -96,7 +96,7 @@ def test_its_local_posterior_is_bayes_rule_of_the_model_written_out():
     unit[1:, G:] = torch.eye(D)
     for i in range(2):
         unit[:, :G] = g[i]
-        pictures = path.linear(unit).flatten(1).double()
+        pictures = path.mean_picture(unit).flatten(1).double()
         loadings = pictures[1:] - pictures[0]
         log_scale, log_gain = vae.likelihood.field(unit[:1])
         basis = torch.kron(path.code.bands, path.code.cosines).T * log_gain[0].exp().repeat_interleave(SPEC.frames).unsqueeze(1)
@@ -216,7 +216,7 @@ def test_refused(changes, message):
 
 def test_where_there_are_fewer_units_all_are_global():
     vae = built(latent_dim=3)
-    assert vae.decoder.path.closed.code.units == 3 and len(vae.linear.index) == 0 and vae.latent_dim == 3
+    assert vae.decoder.path.closed.code.units == 3 and len(vae.transform.index) == 0 and vae.latent_dim == 3
 
 
 def test_older_models_keep_their_names():

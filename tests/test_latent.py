@@ -48,12 +48,12 @@ def test_pca_sign_and_inverse():
 def test_pca_of_weighted_codes_is_pca_of_their_product_and_inverts():
     rng = np.random.default_rng(0)
     z, scale = rng.standard_normal((40, 6)), np.array([3.0, 1, 1, 0.5, 0, 2])
-    ours, plain = LatentPCA.fit(z, components=5, scale=scale), LatentPCA.fit(z * scale, components=5)
+    ours, plain = LatentPCA.fit(z, components=5, unit_weights=scale), LatentPCA.fit(z * scale, components=5)
     assert np.allclose(ours.transform(z), plain.transform(z * scale))
     back = ours.inverse(ours.transform(z))
     assert np.allclose(back[:, scale > 0], z[:, scale > 0]) and np.allclose(back[:, 4], z[:, 4].mean())
-    with pytest.raises(ValueError, match="scale: expected 6 numbers"):
-        LatentPCA.fit(z, scale=np.ones(3))
+    with pytest.raises(ValueError, match="unit_weights: expected 6 numbers"):
+        LatentPCA.fit(z, unit_weights=np.ones(3))
 
 
 def test_unit_effects_against_the_full_jacobian():
@@ -63,6 +63,8 @@ def test_unit_effects_against_the_full_jacobian():
     basis *= torch.tensor([0.02, 0.01, 0.005, 0.0])[:, None, None]
 
     class Linear(torch.nn.Module):
+        device = torch.device("cpu")
+
         def picture(self, z):
             return spec.log(spec.magnitude_of(0.5 + torch.einsum("nd,dft->nft", z, basis).unsqueeze(1)), leak=0.1)
 
@@ -101,6 +103,8 @@ def test_the_ellipse_holds_the_mean_as_often_as_it_says():
 
 class Fake(torch.nn.Module):
     """z = 3 band means of x, with standard deviation 0.5."""
+
+    device = torch.device("cpu")
 
     def __init__(self):
         super().__init__()

@@ -42,7 +42,7 @@ def test_latent_map_shows_one_window_a_clip_and_says_which(run):
     assert len(shown.grid_sounds_end) == 6 and "E[z|x]" in shown.title and shown.axis_names[0].startswith("PC1 of")
     latents = encode_corpus(run.vae, run.windows())
     effects = unit_effects(run.vae, latents.mean)
-    pca = LatentPCA.fit(latents.clips().mean, components=3, scale=effects)
+    pca = LatentPCA.fit(latents.clips().mean, components=3, unit_weights=effects)
     assert np.allclose(shown.coordinates, pca.transform(latents.mean[2::4]), atol=1e-5)
     [(y, x)] = shown.decode(np.zeros((1, 3)))
     assert x.shape == (24, 13) and 0.25 < len(y) / 22050 <= 0.3 + 512 / 22050

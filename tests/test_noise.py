@@ -3,14 +3,12 @@ import math
 
 import pytest
 import torch
+from made import MODEL, SPEC
 
 from musevae.elbo import calibrated_scale, elbo
-from musevae.mel import MelSpec
 from musevae.presets import PRESETS
 from musevae.vae import ColouredGaussian, ConvVAE, VAEConfig, cosine_basis
 
-SMALL = MelSpec(n_mels=16, seconds=0.7)  # pictures of 16 x 31
-TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8)
 NOISE = torch.logspace(-2, -1, 16)[:, None]  # standard deviation of the bands: ten times from bottom to top
 
 
@@ -25,7 +23,7 @@ def music(n, seed):
 @pytest.mark.parametrize("likelihood", ["gaussian", "laplace"])
 def test_scales_by_the_band_are_those_the_errors_have(likelihood):
     x, unseen = music(400, 0), music(400, 1)
-    vae = ConvVAE(VAEConfig(**TINY, likelihood=likelihood), SMALL).initialise(x).eval()
+    vae = ConvVAE(VAEConfig(**MODEL, likelihood=likelihood), SPEC).initialise(x).eval()
     with torch.no_grad():
         x_hat = vae(unseen)[0]
     errors = calibrated_scale(unseen, x_hat, likelihood=likelihood, per_band=True)
@@ -38,7 +36,7 @@ def test_scales_by_the_band_gain_on_unseen_windows():
     x, unseen = music(400, 0), music(400, 1)
     nats = {}
     for per_band in (False, True):
-        vae = ConvVAE(VAEConfig(**TINY, per_band=per_band), SMALL).initialise(x).eval()
+        vae = ConvVAE(VAEConfig(**MODEL, per_band=per_band), SPEC).initialise(x).eval()
         torch.manual_seed(0)
         with torch.no_grad():
             x_hat, mean, std = vae(unseen)
@@ -59,13 +57,13 @@ def test_which_presets_have_a_scale_a_band():
 def test_linear_filters_are_linear(linear):
     "An affine map sends the middle of two pictures to the middle of their images; a filter with GELUs does not."
     torch.manual_seed(0)
-    vae = ConvVAE(VAEConfig(**TINY, linear_filters=linear), SMALL)
+    vae = ConvVAE(VAEConfig(**MODEL, linear_filters=linear), SPEC)
     for part in (vae.encoder.closed.filter, vae.decoder.path.closed.filter):
         torch.nn.init.normal_(part.head.weight)
         a, b = music(2, 0)[:1], music(2, 1)[1:]
         bend = (part((a + b) / 2) - (part(a) + part(b)) / 2).abs().max() / part(a).abs().max()
         assert (bend < 1e-5) == linear
-    twin = ConvVAE(VAEConfig(**TINY), SMALL)
+    twin = ConvVAE(VAEConfig(**MODEL), SPEC)
     twin.load_state_dict(vae.state_dict())  # the same weights, in the same places
 
 

@@ -6,11 +6,11 @@ import warnings
 
 import pytest
 import torch
+from made import MODEL, SPEC, model, pictures
 from safetensors.torch import save_file
 from torch.distributions import Normal, kl_divergence
 
 from musevae.elbo import elbo, gaussian_nll, kl_to_standard_normal, laplace_nll, log_weights, rate
-from musevae.mel import MelSpec
 from musevae.training import TrainConfig, average_weights, steps
 from musevae.vae import VAE, ConvVAE, VAEConfig
 from musevae.vae.likelihood import LIKELIHOODS, Gaussian, Likelihood
@@ -25,19 +25,6 @@ from musevae.vae.parts import (
     softplus_link,
 )
 from musevae.vae.prior import PRIORS, Prior, StandardNormal
-
-SPEC = MelSpec(n_mels=16, seconds=0.7)  # pictures of 16 x 31
-TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8)
-
-
-def pictures(n, seed=0):
-    return torch.rand(n, 1, *SPEC.shape, generator=torch.Generator().manual_seed(seed)).cumsum(3) / SPEC.frames
-
-
-def model(**changes):
-    torch.manual_seed(0)
-    return ConvVAE(VAEConfig(**TINY | changes), SPEC).initialise(pictures(40))
-
 
 # --- weights of format 1 ------------------------------------------------------------------------------------------
 
@@ -81,7 +68,7 @@ RECORDED = {  # sums of mean, std, x̂ and noise scale, as the program of format
 
 @pytest.mark.parametrize("network", list(RECORDED))
 def test_a_model_of_format_1_says_what_it_said(network, tmp_path):
-    vae = ConvVAE(VAEConfig(**TINY, network=network), SPEC)  # not fitted to anything: its basis is the same everywhere
+    vae = ConvVAE(VAEConfig(**MODEL, network=network), SPEC)  # not fitted to anything: its basis is the same everywhere
     write_format_1(tmp_path / "old", vae, old_weights(vae))
     again = ConvVAE.from_pretrained(tmp_path / "old")
     with torch.no_grad():
@@ -99,7 +86,7 @@ def test_weights_of_format_1_without_a_linear_path_find_their_places(tmp_path):
     state = old_weights(vae) | {"linear.variance": torch.ones(0)}
     write_format_1(tmp_path / "old", vae, state)
     again = ConvVAE.from_pretrained(tmp_path / "old")
-    assert torch.equal(again.linear.profile, state["linear.profile"]) and torch.equal(again.log_scale, state["log_scale"])
+    assert torch.equal(again.transform.profile, state["linear.profile"]) and torch.equal(again.log_scale, state["log_scale"])
     assert torch.equal(again.encoder.network.head.bias, state["encoder.head.bias"])
 
 
@@ -119,13 +106,13 @@ def test_the_transform_is_stored_once_and_shared_by_copies():
     names = [n for n in vae.state_dict() if n.endswith("variance")]
     assert names == ["decoder.path.closed.transform.variance"]
     twin = copy.deepcopy(vae)
-    twin.linear.profile.add_(0.1)
+    twin.transform.profile.add_(0.1)
     x = pictures(3)
     assert not torch.equal(twin.encode(x).mean, vae.encode(x).mean)  # the copy's encoder sees its own transform ...
-    twin.linear.profile.copy_(vae.linear.profile)
+    twin.transform.profile.copy_(vae.transform.profile)
     assert torch.equal(twin.encode(x).mean, vae.encode(x).mean)  # ... and nobody else's
     doubled = copy.deepcopy(vae).double()
-    assert doubled.encoder.closed._lent[0] is doubled.linear and doubled.linear.bands.dtype == torch.float64
+    assert doubled.encoder.closed._lent[0] is doubled.transform and doubled.transform.bands.dtype == torch.float64
 
 
 def test_averaging_moves_the_noise_scale_and_every_weight_once():
@@ -142,7 +129,7 @@ def test_averaging_moves_the_noise_scale_and_every_weight_once():
 
 def test_a_model_put_together_by_hand_is_a_model():
     made = model(filter_blocks=0, per_band=False)
-    transform = copy.deepcopy(made.linear)
+    transform = copy.deepcopy(made.transform)
     by_hand = VAE(
         GaussianEncoder(6, SeparableEncoder(transform, Absent()), Absent(2)), StandardNormal(6),
         MagnitudeDecoder(SumDecoder(SeparableDecoder(transform, softplus_link, Absent()), Absent(), 1.0), SPEC),
@@ -165,9 +152,9 @@ def test_the_usual_prior_is_not_named_in_files_and_keys():
 
 def test_build_is_the_constructor():
     torch.manual_seed(0)
-    built = VAEConfig(**TINY).build(SPEC)
+    built = VAEConfig(**MODEL).build(SPEC)
     torch.manual_seed(0)
-    made = ConvVAE(VAEConfig(**TINY), SPEC)
+    made = ConvVAE(VAEConfig(**MODEL), SPEC)
     assert type(built) is ConvVAE and built.state_dict().keys() == made.state_dict().keys()
     assert all(torch.equal(a, b) for a, b in zip(built.parameters(), made.parameters(), strict=True))
 
@@ -178,7 +165,7 @@ def test_build_is_the_constructor():
 @pytest.mark.parametrize("name, nll", [("gaussian", gaussian_nll), ("laplace", laplace_nll)])
 @pytest.mark.parametrize("per_band", [False, True])
 def test_a_likelihood_is_its_function_at_its_own_scale(name, nll, per_band):
-    x, x_hat = pictures(5), pictures(5, 1)
+    x, x_hat = pictures(5), pictures(5, seed=1)
     noise = LIKELIHOODS[name](SPEC.shape, per_band)
     noise.settle(torch.linspace(0.05, 0.2, 16) if per_band else 0.1)
     q = Normal(torch.zeros(5, 6), torch.ones(5, 6))

@@ -1,11 +1,18 @@
 "Each gate of `pagegates.py` stops what it is there to stop: a good page passes, a bad one is found out."
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pagegates as gate
 import pytest
 from pagecheck import visit
 
 from musevae import widgets as w
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "nbs" / "_book"))
+
+import pages  # noqa: E402
 
 RATE = 22050
 
@@ -179,3 +186,36 @@ def test_descriptions(tmp_path, change, words):
     page.write_text(f"<title>{tags['title']}</title>{metas}", encoding="utf8")
     found = gate.misdescribed(page, tmp_path, "https://here/book")
     assert (found == []) if not words else any(words in fault for fault in found), found
+
+
+SCREEN = "<p style='height: 900px; margin: 0'>prose</p>"
+CODE = "<div class='cell'><div class='cell_input'><pre style='height: 300px; margin: 0'>x = 1</pre></div></div>"
+PICTURE = "<img alt=x width=10 height=10 src='data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA='>"
+
+
+@pytest.mark.parametrize("body, words", [
+    (PICTURE + SCREEN + CODE, []),
+    (PICTURE + SCREEN + CODE + CODE, ["code is 40 %"]),
+    (SCREEN * 2 + PICTURE, ["2.0 screens down"]),
+    (SCREEN, ["inf screens down"]),
+    (SCREEN + PICTURE + "<details class=mv-fold><summary>def f():</summary>" + CODE * 9 + "</details>", []),
+    (PICTURE + SCREEN + "<div style='overflow: auto; width: 200px'><p style='width: 300px'>wide</p></div>", ["sideways: wide"]),
+])
+def test_what_a_reader_scrolls_past(shown, body, words):
+    page = shown(body)
+    faults = pages.measured(page, shown.file).faults
+    assert len(faults) == len(words) and all(word in fault for word, fault in zip(words, faults, strict=True)), faults
+
+
+def test_an_exception_counts_for_its_limit_alone(shown, monkeypatch):
+    monkeypatch.setitem(pages.EXCEPTIONS, "0", {"code": "a test"})
+    page = shown(SCREEN * 2 + CODE * 9)
+    fault, = pages.measured(page, shown.file).faults
+    assert "screens down" in fault
+
+
+def test_the_table_of_pages_has_a_line_a_page():
+    page = pages.Page("05_elbo", 20.0, 0.3, float("inf"), 1.5, 4, (), 700)
+    head, line, last = pages.table([page]).split("\n")
+    assert line.split() == "05_elbo 20.0 30% – 1.5 4 700 code is 30 % of the height, at most 25".split()
+    assert last.endswith("1 pages over a limit")

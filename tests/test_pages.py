@@ -2,6 +2,7 @@
 
 import configparser
 import re
+import sys
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
@@ -13,6 +14,10 @@ from playwright.sync_api import Error
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())
+sys.path.insert(0, str(ROOT / "nbs" / "_book"))
+
+import handouts  # noqa: E402
+import pages  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +29,7 @@ def survey(book, browser):
         with visit(browser, book / f"{name}.html", color_scheme="light", reduced_motion="reduce") as seen:
             page = seen.page
             facts = found[name] = {**seen.survey(), "complaints": seen.complaints}
+            facts["measured"] = pages.measured(page, book / f"{name}.html")
             facts["stray_tex"] = page.evaluate(gate.STRAY_TEX)
             facts["nameless"] = gate.nameless(page)
             facts["crowded"] = page.evaluate(gate.TICKS) + page.evaluate(gate.CUT, gate.TITLES)
@@ -67,6 +73,7 @@ def test_page_is_whole(name, survey):
     page = survey(name)
     assert page["complaints"] == []
     assert page["unmounted"] == 0
+    assert page["unnamed"] == [], "pictures of players without a name"
     for widget in page["widgets"]:
         assert widget.get("mounted") == "1" and widget.get("ready") == "1" and "error" not in widget, widget
     math = page["math"]
@@ -79,6 +86,50 @@ def test_page_is_whole(name, survey):
 @pytest.mark.parametrize("name", PAGES)
 def test_page_fits_a_telephone(name, survey):
     assert survey(name)["too_wide"] <= 1, "pixels to scroll sideways at 390 wide"
+
+
+@pytest.mark.parametrize("name", pages.chapters())
+def test_prose_before_code_and_nothing_to_scroll_sideways(name, survey):
+    assert survey(name)["measured"].faults == []
+
+
+def test_the_table_of_pages(survey, measure):
+    listed = [survey(name)["measured"] for name in pages.chapters()]
+    measure(pages.table(listed))
+    known = {page.name: page for page in listed}
+    assert set(pages.EXCEPTIONS) <= set(known), "exceptions for chapters that are not there"
+    assert all(reason for allowed in pages.EXCEPTIONS.values() for reason in allowed.values())
+
+
+@pytest.mark.parametrize("name", handouts.listed())
+def test_a_demonstration_stands_alone_and_plays_with_one_click(name, book, browser):
+    ini = configparser.ConfigParser(delimiters=["="])
+    ini.read(ROOT / "settings.ini", encoding="utf-8")
+    base = ini["DEFAULT"]["doc_host"] + ini["DEFAULT"]["doc_baseurl"]
+    file = book / f"{handouts.page_of(name)}.html"
+    assert gate.misdescribed(file, book, base) == []
+    with visit(browser, file) as seen:
+        seen.page.locator("button.mv-play").first.click()
+        assert played(seen.page.locator(".mv-widget").first)
+        assert all(image["wide"] > 0 for image in seen.survey()["images"]) and seen.complaints == []
+        chapter = seen.page.locator("p.mv-send a").last
+        chapter.click()
+        assert seen.page.locator(f".mv-send a[href='{file.name}']").count() == 1, "the chapter leads back"
+
+
+def test_folded_code_opens_copies_and_is_found(book, browser):
+    "Without scripts it opens, with them the copy button has every line as it was written."
+    file = book / "nbs" / "06_annealing.html"
+    with visit(browser, file, java_script_enabled=True) as seen:
+        fold = seen.page.locator("details.mv-fold").nth(1)
+        code = fold.locator("div.cell_input pre")
+        assert not code.is_visible()
+        fold.locator("summary").click()
+        assert code.is_visible() and not fold.locator(".mv-abstract").is_visible()
+        written = seen.page.evaluate("e => e.cloneNode(true).innerText", code.element_handle())  # what the button copies
+        cells = [re.sub(r"(?m)^#\s*\|.*\n?", "", c.source).strip()
+                 for c in nbformat.read(ROOT / "nbs" / "06_annealing.ipynb", as_version=4).cells]
+        assert written.strip() in cells
 
 
 @pytest.mark.parametrize("name", PAGES)

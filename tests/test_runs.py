@@ -20,7 +20,7 @@ import torch
 from made import MAKE, TINY, at, ctrl_c, made_windows, power_cut, same, state
 
 import musevae
-from musevae import demo, runs, synth
+from musevae import demo, presets, runs, synth
 from musevae.cli import main
 from musevae.corpus import load_corpus, split_clips
 from musevae.demo import demo_key
@@ -397,12 +397,11 @@ def test_every_field_can_be_set_by_a_word(name, value):
 @pytest.mark.parametrize(("word", "message"), [
     ("colour=red", "colour: expected a field of vae: latent_dim, .*; train: .*learning_rate.*; mel: sample_rate, .*'colour'$"),
     ("vae.epochs=3", "vae.epochs: expected a field of vae"),
-    ("scale=0.1", "scale: expected train.scale or mel.scale, got scale, which may be either"),
     ("epochs", "epochs: expected field=value, got no ="),
     ("epochs=many", "train.epochs: expected a whole number, got 'many'"),
     ("epochs=1.5", "train.epochs: expected a whole number, got '1.5'"),
     ("clamp=1", "train.clamp: expected true or false, got '1'"),
-    ("train.scale=loud", "train.scale: expected a number or none, got 'loud'"),
+    ("noise_scale=loud", "train.noise_scale: expected a number or none, got 'loud'"),
     ("epochs=", "train.epochs: expected a whole number, got ''"),
 ])
 def test_words_that_mean_nothing(word, message):
@@ -427,10 +426,18 @@ def test_changes_of_another_type_are_refused(changes, message, windows, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def test_a_name_that_two_parts_have_takes_its_part(monkeypatch):
+    monkeypatch.setitem(presets._PARTS, "mel", TrainConfig)  # today no two have one
+    with pytest.raises(ValueError, match="^beta: expected train.beta or mel.beta, got beta, which may be either"):
+        read_settings(["beta=0.5"])
+    assert read_settings(["mel.beta=0.5"]) == {"mel.beta": 0.5}
+
+
 def test_none_asks_for_nothing_unless_it_is_a_value():
     assert preset("demo", epochs=None) == preset("demo")
-    assert preset("code").train.scale == 13.824 and preset("code", scale=None).train.scale is None
-    assert configure("code", **{"train.scale": None, "beta": 2})[0].train == replace(PRESETS["code"].train, scale=None, beta=2)
+    assert preset("code").train.noise_scale == 13.824 and preset("code", noise_scale=None).train.noise_scale is None
+    changed = configure("code", **{"train.noise_scale": None, "beta": 2})[0].train
+    assert changed == replace(PRESETS["code"].train, noise_scale=None, beta=2)
 
 
 # The command ---------------------------------------------------------------------------------------------------------

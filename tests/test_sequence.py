@@ -229,7 +229,7 @@ def test_training_saves_what_is_there_to_save_and_leaves_the_transform():
     before = {name: value.clone() for name, value in transform.state_dict().items()}
     torch.manual_seed(0)
     prior = SequencePrior(transform, seconds=SECONDS, width=48)
-    mean = transform.posterior(x)[0].detach()
+    mean = transform.mean_logvar(x)[0].detach()
     losses = list(train_sequence(prior, mean, find_beat(x, SECONDS), steps=150, batch_size=16))
     assert len(losses) == 150 and sum(losses[-20:]) / 20 < sum(losses[:5]) / 5 - 3
     assert all(torch.equal(value, before[name]) for name, value in transform.state_dict().items())
@@ -243,7 +243,7 @@ def test_training_is_the_same_twice(transform):
     for _ in range(2):
         torch.manual_seed(0)
         prior = SequencePrior(transform, seconds=SECONDS, width=48)
-        list(train_sequence(prior, transform.posterior(pictures())[0], find_beat(pictures(), SECONDS), steps=3, seed=7))
+        list(train_sequence(prior, transform.mean_logvar(pictures())[0], find_beat(pictures(), SECONDS), steps=3, seed=7))
         results.append(prior.state_dict())
     assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
 

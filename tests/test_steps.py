@@ -87,7 +87,7 @@ def test_a_fixed_scale_stays_and_a_calibrated_one_moves(x):
     for scale, moves in ((0.1, False), (None, True)):
         vae = model(x)
         before = vae.log_scale.clone()
-        learn(vae, x[:8], torch.zeros(8, 6), adam(vae, CONFIG), TrainConfig(scale=scale))
+        learn(vae, x[:8], torch.zeros(8, 6), adam(vae, CONFIG), TrainConfig(noise_scale=scale))
         assert torch.equal(before, vae.log_scale) != moves
 
 

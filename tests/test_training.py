@@ -191,8 +191,8 @@ def test_every_preset_takes_a_step(name, windows, tmp_path):
     spec = MelSpec(**SMALL)
     x = windows.select("train").tensor()
     vae = ConvVAE(small.vae, spec).initialise(x)
-    if small.train.scale is not None:
-        vae.calibrate(torch.tensor(small.train.scale))
+    if small.train.noise_scale is not None:
+        vae.calibrate(torch.tensor(small.train.noise_scale))
     rows = fit(vae, x, x[:8], small.train, tmp_path, progress=False)
     assert np.isfinite(rows[["train_elbo_nats", "valid_elbo_nats", "valid_rmse_db"]]).all().all()
     assert (vae.scale.tolist() == pytest.approx(13.824)) == (name == "code")

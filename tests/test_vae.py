@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import SPEC, model, pictures
 from sklearn.decomposition import PCA
 
 from musevae.elbo import elbo
@@ -24,22 +25,6 @@ from musevae.vae import (
     export_onnx,
     softplus_link,
 )
-
-SMALL = MelSpec(n_mels=16, seconds=0.7)  # pictures of 16 x 31
-TINY = dict(latent_dim=6, filter_blocks=1, filter_width=8)
-
-
-def pictures(n, spec=SMALL, seed=0):
-    "Smooth random pictures in [0, 1]."
-    g = torch.Generator().manual_seed(seed)
-    low = torch.randn(n, 1, 4, 6, generator=g)
-    x = torch.nn.functional.interpolate(low, spec.shape, mode="bilinear") + 0.1 * torch.randn(n, 1, *spec.shape, generator=g)
-    return torch.sigmoid(x)
-
-
-def model(n=40, **changes):
-    torch.manual_seed(1)
-    return ConvVAE(VAEConfig(**{**TINY, **changes}), SMALL).initialise(pictures(n)).eval()
 
 
 def stir(vae, amount=0.05):
@@ -95,13 +80,13 @@ def test_separable_error_falls_with_dimension_and_no_subset_is_better():
 def test_linear_posterior_is_bayes():
     "Against the textbook formula for a linear Gaussian model with an explicit 27-column basis."
     t = SeparableTransform.fit(pictures(30), 27)
-    basis = t.picture(torch.eye(27)) - t.profile
+    basis = t.inverse(torch.eye(27)) - t.profile
     W = (basis.flatten(1) * t.weight[:, None]).T.double()  # bins x units
     x = pictures(5, seed=9)
     r = (x[:, 0] - t.profile).flatten(1).double()
     precision = torch.eye(27, dtype=torch.float64) + W.T @ W / t.noise
     mean = torch.linalg.solve(precision, W.T @ r.T / t.noise).T
-    got_mean, got_logvar = t.posterior(x)
+    got_mean, got_logvar = t.mean_logvar(x)
     assert torch.allclose(got_mean.double(), mean, atol=1e-3)
     assert torch.allclose(got_logvar[0].exp().double(), torch.linalg.inv(precision).diagonal(), rtol=1e-3)
 
@@ -130,9 +115,9 @@ def test_starts_at_the_linear_optimum(network, filters):
     x = pictures(8, seed=5)
     vae = model(network=network, filter_blocks=filters)
     q = vae.encode(x)
-    mean, logvar = vae.linear.posterior(x)
+    mean, logvar = vae.transform.mean_logvar(x)
     assert torch.allclose(q.mean, mean, atol=1e-6) and torch.allclose(q.stddev, (logvar / 2).exp(), atol=1e-6)
-    assert torch.allclose(vae.picture(q.mean), vae.linear.decode(mean), atol=4e-4)
+    assert torch.allclose(vae.picture(q.mean), vae.transform.mean_picture(mean), atol=4e-4)
 
 
 NO_LINEAR = {"linear": False, "filter_blocks": 0}
@@ -151,7 +136,7 @@ def test_contract(changes):
     x_hat, mean, std = vae(x)
     assert x_hat.shape == x.shape and mean.shape == std.shape == (6, 6)
     assert (vae.decode(mean) > 0).all() and x_hat.isfinite().all() and (std > 0).all()
-    assert std.log().abs().max() < 4 + abs(vae.linear.noise.log())  # bounded
+    assert std.log().abs().max() < 4 + abs(vae.transform.noise.log())  # bounded
     q = torch.distributions.Normal(mean, std)
     elbo(x, x_hat, q, likelihood=vae.likelihood).loss().backward()
     missing = [n for n, p in vae.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
@@ -192,8 +177,8 @@ def test_save_and_load(changes, tmp_path):
 def test_loading_refuses_strangers(tmp_path):
     vae = model()
     vae.save_pretrained(tmp_path / "m")
-    other = replace(SMALL, scale="htk")
-    with pytest.raises(ValueError, match=f"{other.fingerprint}.*{SMALL.fingerprint}"):
+    other = replace(SPEC, scale="htk")
+    with pytest.raises(ValueError, match=f"{other.fingerprint}.*{SPEC.fingerprint}"):
         ConvVAE.from_pretrained(tmp_path / "m", spec=other)
     with pytest.raises(ValueError, match="expected a model folder"):
         ConvVAE.from_pretrained(tmp_path)

@@ -237,7 +237,7 @@ function melTicks(top, wanted = [1000, 5000, 200, 2000, 500, 10000]) {
  */
 function spectrogram({ png, label, duration, top, axes = true, toggle, seek, keys = () => false }) {
   let url = picture(png), length = duration, dragging = false;
-  const image = h("img", { src: url, alt: "", draggable: false });
+  const image = h("img", { src: url, alt: `spectrogram of ${label}`, draggable: false });
   const head = h("div", { class: "mv-playhead" });
   const face = h("div", {
     class: "mv-spec", role: "slider", tabIndex: 0, "aria-label": `${label}: position`,

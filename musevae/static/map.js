@@ -295,6 +295,7 @@ class MapView {
 
   show(src) {
     this.sideImage.src = src || BLANK;
+    this.sideImage.alt = src ? "spectrogram of what is chosen" : "";
     this.shot.classList.toggle("mv-empty", !src);
   }
 
@@ -423,7 +424,7 @@ class MapView {
     tip.hidden = i < 0;
     if (i < 0) return;
     const src = this.imageAddress(i);
-    tip.replaceChildren(src ? h("img", { src, alt: "" }) : "", h("b", {}, clips.names[i]), h("span", {}, clips.genres[clips.genre[i]]));
+    tip.replaceChildren(src ? h("img", { src, alt: `spectrogram of ${clips.names[i]}` }) : "", h("b", {}, clips.names[i]), h("span", {}, clips.genres[clips.genre[i]]));
     const w = tip.offsetWidth, tall = tip.offsetHeight;
     tip.style.left = `${clamp(px + 16 + w > view.width ? px - 16 - w : px + 16, 0, Math.max(0, view.width - w))}px`;
     tip.style.top = `${clamp(py - tall - 12 < 0 ? py + 18 : py - tall - 12, 0, Math.max(0, view.height - tall))}px`;

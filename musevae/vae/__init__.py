@@ -17,6 +17,7 @@ from torch import nn
 from torch.distributions import Normal
 from torch.nn import functional as F
 
+from .. import renamed_attributes
 from ..mel import MelSpec
 from .coloured import Coloured
 from .export import export_onnx as export_onnx
@@ -159,7 +160,7 @@ class VAEConfig:
 
     Attributes:
         latent_dim: d, units of z.
-        linear: the separable path, set in closed form and then frozen.
+        linear: whether there is a linear path, the separable transform, set in closed form and then frozen.
         filter_blocks: depth of the analysis and synthesis filters; 0: no filters.
         filter_width: their channels.
         linear_filters: filters without GELUs: the control for what bending is worth.
@@ -279,7 +280,7 @@ class ConvVAE(VAE):
         self.config = config
 
     @property
-    def linear(self) -> SeparableTransform:
+    def transform(self) -> SeparableTransform:
         "The linear VAE inside; without a linear path it has no units and knows the mean spectrum."
         return cast(SeparableTransform, self.get_submodule("decoder.path.closed.transform"))
 
@@ -287,13 +288,13 @@ class ConvVAE(VAE):
     def initialise(self, x: torch.Tensor) -> "ConvVAE":
         "Set linear path and noise scale in closed form from training windows `x (n, 1, n_mels, frames)`; returns self."
         self._check(x)
-        self.linear.refit(x)  # without a linear path its noise is the spread around the mean spectrum
+        self.transform.refit(x)  # without a linear path its noise is the spread around the mean spectrum
         few = x[:: -(-len(x) // 256)].float()
-        mean, logvar = self.linear.posterior(few)
+        mean, logvar = self.transform.mean_logvar(few)
         eps = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0)).to(mean)
-        h = self.linear.decode(mean + (logvar / 2).exp() * eps)
+        h = self.transform.mean_picture(mean + (logvar / 2).exp() * eps)
         x_hat = F.leaky_relu(h, self.likelihood.leak)  # as in `picture`
-        self.likelihood.start(few, x_hat, self.linear.noise.sqrt(), self.linear)
+        self.likelihood.start(few, x_hat, self.transform.noise.sqrt(), self.transform)
         return self
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
@@ -325,3 +326,6 @@ class ConvVAE(VAE):
         vae = config.build(own)
         vae.load_state_dict(state)
         return vae.eval()
+
+# %% ../../nbs/04_vae.ipynb #a0e1d002
+renamed_attributes(ConvVAE, linear="transform")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from .likelihood import LIKELIHOODS, Likelihood, wide
+from .likelihood import LIKELIHOODS, Gaussian, Likelihood, wide
 from .linear import SeparableTransform, cosine_basis
 
 # %% ../../nbs/05c_coloured.ipynb #910b900e
@@ -104,8 +104,7 @@ class Coloured(Likelihood):
 
     def nll(self, x: torch.Tensor, x_hat: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         "−log p(x|z) of windows `x` around `x_hat`, decoded from `z`: `(batch,)`, nats."
-        if x.shape != x_hat.shape:
-            raise ValueError(f"x_hat: expected the shape of x, {tuple(x.shape)}, got {tuple(x_hat.shape)}")
+        self._check(x, x_hat)
         log_scale, log_gain = self.field(z)
         made_up = 0.0
         if self.tail:
@@ -117,6 +116,11 @@ class Coloured(Likelihood):
         if log_gain is not None:
             constant = constant + x.shape[-1] * log_gain.sum(1)
         return e.square().sum((1, 2)) / 2 + constant + made_up
+
+    @staticmethod
+    def _check(x, x_hat):
+        if x.shape != x_hat.shape:
+            raise ValueError(f"x_hat: expected the shape of x, {tuple(x.shape)}, got {tuple(x_hat.shape)}")
 
     def _spread(self, floor, log_gain):
         "Variance that values made up below the floor `(batch, 1, bands, frames)` have in the basis: `(batch, bands, frames)`."
@@ -153,6 +157,22 @@ class Coloured(Likelihood):
         noise = torch.randn(x_hat[:, 0].shape, generator=generator).to(wide(x_hat)) * log_scale.exp()
         noise = self.bands.T @ noise @ self.cosines
         return x_hat + (noise if log_gain is None else noise * log_gain.exp().unsqueeze(2)).unsqueeze(1)
+
+    def standardised(self, x: torch.Tensor, x_hat: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
+        """What `draw` undone leaves of windows `x` around `x_hat`, decoded from `z`: same shape, in units of the noise.
+
+        Every place of the basis is divided by its scale, and all are turned back to bands and frames, which leaves white noise
+        white. A bin at the floor is taken to lie where it does on average.
+        """
+        self._check(x, x_hat)
+        log_scale, log_gain = self.field(z)
+        e = self.places(wide(x) - self.tail * (x <= 0).float() - wide(x_hat), log_gain) * (-log_scale).exp()
+        return (self.bands.T @ e @ self.cosines).unsqueeze(1)
+
+    @classmethod
+    def standard(cls) -> type[Likelihood]:
+        "The white family that `standardised` residuals have if the model is right: the Gaussian."
+        return Gaussian
 
 
 LIKELIHOODS["coloured"] = Coloured

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from .. import renamed_attributes
 from .coloured import Coloured
 from .linear import SeparableTransform, cosine_basis
 from .parts import Link, float32
@@ -269,7 +270,7 @@ class GlobalDecoder(nn.Module):
         super().__init__()
         self.code, self.transform, self.link, self.filter = code, transform, link, filter
 
-    def linear(self, z: torch.Tensor) -> torch.Tensor:
+    def mean_picture(self, z: torch.Tensor) -> torch.Tensor:
         "The picture of codes `z (batch, latent_dim)` before link and filter: `(batch, 1, n_mels, frames)`."
         code, (bands, frames) = self.code, self.code.shape
         moved = code.fields(z[:, : code.units])
@@ -283,7 +284,7 @@ class GlobalDecoder(nn.Module):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         "Pre-activation `(batch, 1, n_mels, frames)` of codes `z (batch, latent_dim)`."
         with float32(z):
-            h = self.linear(z)
+            h = self.mean_picture(z)
             a = self.link(h)
         return a + self.gain * self.filter(h)
 
@@ -311,3 +312,6 @@ def time_rotation(transform: SeparableTransform) -> tuple[torch.Tensor, torch.Te
         rotation[rows.unsqueeze(1), rows] = cosine_basis(len(rows)).T
         place[rows] = (torch.arange(len(rows)) + 0.5) / len(rows)
     return rotation, place
+
+# %% ../../nbs/04e_globalcode.ipynb #a0e1d003
+renamed_attributes(GlobalDecoder, linear="mean_picture")

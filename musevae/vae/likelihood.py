@@ -89,7 +89,8 @@ class Likelihood(nn.Module):
 
     White noise is independent on every bin: a subclass says what an error costs (`nll_at`), which scale errors have
     (`fitted`) and how noise is drawn (`noise`). Noise of another kind overrides `nll`, `optimum`, `settle` and `draw`,
-    which are all that a model and its training call. Each is given z as well: a scale may depend on the code.
+    which are all that a model and its training call, and `standardised`, by which it is judged. Each is given z as well: a
+    scale may depend on the code.
 
     Args:
         shape: bands and frames of a picture.
@@ -170,6 +171,19 @@ class Likelihood(nn.Module):
         "x from p(x|z): `x_hat`, decoded from `z`, with noise drawn by `generator`; same shape, not clipped."
         noise = self.noise(x_hat.shape, generator).to(x_hat)
         return x_hat + scale_against(self.scale, x_hat) * noise
+
+    def standardised(self, x: torch.Tensor, x_hat: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
+        """What `draw` undone leaves of windows `x` around `x_hat`, decoded from `z`: same shape, in units of the noise.
+
+        If the model is right it is white noise of scale 1, of the family that `standard` names.
+        """
+        x, x_hat = _pair(x, x_hat)
+        return (x - x_hat) / scale_against(self.scale, x)
+
+    @classmethod
+    def standard(cls) -> "type[Likelihood]":
+        "The white family that `standardised` residuals have if the model is right: its own."
+        return cls
 
 # %% ../../nbs/05a_likelihood.ipynb #f5a2299d
 class Gaussian(Likelihood):

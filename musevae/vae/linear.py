@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .. import renamed_attributes
+
 # %% ../../nbs/04a_linear.ipynb #0c0433b2
 def cosine_basis(n: int) -> torch.Tensor:
     "The orthonormal DCT-II of `n` frames as a matrix: `(n, n)`, row l is the cosine of l half-periods."
@@ -25,7 +27,8 @@ def cosine_basis(n: int) -> torch.Tensor:
 class SeparableTransform(nn.Module):
     """Principal components along frequency × cosines along time, the `latent_dim` coefficients of largest variance.
 
-    A linear VAE at its optimum: `posterior` and `decode` are exact for Gaussian noise of variance `noise`.
+    A linear VAE at its optimum: `mean_logvar` and `mean_picture` are exact for Gaussian noise of variance `noise`. Its pictures
+    are those of x; a `VAE` decodes to magnitudes.
 
     Args:
         shape: bands and frames of a picture.
@@ -114,8 +117,8 @@ class SeparableTransform(nn.Module):
         "The kept coefficients of `x (batch, 1, n_mels, frames)`: `(batch, latent_dim)`."
         return self._all_coefficients(x)[:, self.index]
 
-    def picture(self, c: torch.Tensor) -> torch.Tensor:
-        "The picture of coefficients `c (batch, latent_dim)`: `(batch, 1, n_mels, frames)`."
+    def inverse(self, c: torch.Tensor) -> torch.Tensor:
+        "The picture of `coefficients` `c (batch, latent_dim)`: `(batch, 1, n_mels, frames)`."
         bands, frames = len(self.profile), len(self.cosines)
         grid = c.new_zeros(len(c), bands * frames).index_copy(1, self.index, c).unflatten(1, (bands, frames))
         return (self.bands.T @ grid @ self.cosines + self.profile).unsqueeze(1)
@@ -125,18 +128,18 @@ class SeparableTransform(nn.Module):
         "Standard deviation of the signal in each coefficient, w: `(latent_dim,)`."
         return (self.variance - self.noise).clamp_min(1e-12).sqrt()
 
-    def posterior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def mean_logvar(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         "Mean and log-variance of q(z|x) of `x`, each `(batch, latent_dim)`; the latter is the same for every x."
         mean = self.coefficients(x) * (self.weight / self.variance)
         return mean, (self.noise / self.variance).clamp(1e-12, 1.0).log().expand_as(mean)
 
-    def decode(self, z: torch.Tensor) -> torch.Tensor:
-        "The mean picture of codes `z (batch, latent_dim)`: `(batch, 1, n_mels, frames)`."
-        return self.picture(z * self.weight)
+    def mean_picture(self, z: torch.Tensor) -> torch.Tensor:
+        "The mean of p(x|z) of codes `z (batch, latent_dim)`: `(batch, 1, n_mels, frames)`."
+        return self.inverse(z * self.weight)
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
         "The picture nearest to `x` in the span of the kept basis pictures: no shrinkage, no noise."
-        return self.picture(self.coefficients(x))
+        return self.inverse(self.coefficients(x))
 
 # %% ../../nbs/04a_linear.ipynb #030edf86
 class PCABaseline:
@@ -207,4 +210,7 @@ class ColouredGaussian:
     def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
         "`n` windows drawn with `generator`, `(n, 1, n_mels, frames)`: noise of the music's colour, not clipped."
         sigma = self.transform.variance.sqrt()
-        return self.transform.picture(sigma * torch.randn(n, len(sigma), device=sigma.device, generator=generator))
+        return self.transform.inverse(sigma * torch.randn(n, len(sigma), device=sigma.device, generator=generator))
+
+# %% ../../nbs/04a_linear.ipynb #a0e1d001
+renamed_attributes(SeparableTransform, picture="inverse", decode="mean_picture", posterior="mean_logvar")

@@ -70,7 +70,7 @@ class SeparableEncoder(nn.Module):
         "Mean and log-variance of q(z|x) of pictures `x (batch, 1, n_mels, frames)`: each `(batch, latent_dim)`."
         correction = self.gain * self.filter(x)
         with float32(x):
-            return self._lent[0].posterior(x.float() + correction)
+            return self._lent[0].mean_logvar(x.float() + correction)
 
 # %% ../../nbs/04c_parts.ipynb #f6d23afd
 class GaussianEncoder(nn.Module):
@@ -121,7 +121,7 @@ class SeparableDecoder(nn.Module):
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         "Pre-activation `(batch, 1, n_mels, frames)` of codes `z (batch, latent_dim)`."
         with float32(z):
-            h = self.transform.decode(z.float())
+            h = self.transform.mean_picture(z.float())
             a = self.link(h)
         return a + self.gain * self.filter(h)
 

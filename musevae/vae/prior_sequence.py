@@ -382,7 +382,7 @@ class SequencePrior(Prior):
 
     def find_beat(self, z: torch.Tensor) -> Beat:
         "The beat of the pictures of codes `z (batch, d)`."
-        return find_beat(self.transform.decode(z), self.seconds)
+        return find_beat(self.transform.mean_picture(z), self.seconds)
 
     def log_prob(self, z: torch.Tensor, beat: Beat | None = None) -> torch.Tensor:
         """log p(z, beat) of codes `z (batch, d)`: `(batch,)`, nats; at most log p(z), whatever the beat.
@@ -506,7 +506,7 @@ def stream(prior: SequencePrior, seconds: float, n: int = 1, *, g: torch.Tensor 
     fade = (torch.arange(overlap) + 0.5).to(g) / overlap
     while left > 0:
         slots = prior.extend(slots, g, beat, generator)
-        picture = prior.transform.decode(prior.slots.join(g, slots))
+        picture = prior.transform.mean_picture(prior.slots.join(g, slots))
         if tail is not None:
             picture[..., :overlap] = torch.lerp(tail, picture[..., :overlap], fade)
         piece = picture[..., : min(left, frames - overlap)]

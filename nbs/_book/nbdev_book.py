@@ -15,6 +15,7 @@ directive                              in the book
 ``eval: false``  ``gpu``               shown, not run; stored outputs stay
 ``warning: false``                     standard error dropped
 ``label:``  ``fig-cap:``  ``fig-alt:`` numbered figure, target of ``{numref}``, alt text
+``handout: NAME``                      what the cell shows stands on a page of its own, too (`handouts.py`)
 a cell that is one ``show_doc(...)``   output only
 a cell that calls ``nbdev_export()``   neither run nor shown
 =====================================  ===================================================
@@ -94,7 +95,8 @@ def cell_tags(directives: dict[str, str], code: str) -> list[str]:
         "remove-stderr": _is(d.get("warning"), _FALSE),
         "nbdev-export": bool(d.keys() & _EXPORT),
     }
-    return [tag for tag, on in wanted.items() if on]
+    tags = [tag for tag, on in wanted.items() if on]
+    return tags + ([f"handout-{d['handout']}"] if "handout" in d else [])
 
 
 def read_ipynb(text: str) -> nbformat.NotebookNode:
@@ -354,13 +356,18 @@ def page_card(app, pagename, templatename, context, doctree):
     if pagename == app.config.root_doc:  # its heading is the book's name: say it once
         title = context["title"] = f"{title}: {settings()['description']}"
         context["docstitle"] = ""
+    context["metatags"] = context.get("metatags", "") + card_tags(pagename, title, about["description"])
+
+
+def card_tags(pagename: str, title: str, description: str) -> str:
+    "Lines of a page's head for those who link to it."
     tags = {"og:type": "article", "og:site_name": settings()["title"], "og:title": title,
-            "og:description": about["description"], "og:url": address(f"{pagename}.html"),
+            "og:description": description, "og:url": address(f"{pagename}.html"),
             "og:image": address(card(pagename)), "og:image:width": "1200", "og:image:height": "630",
             "og:image:alt": title, "twitter:card": "summary_large_image"}
-    lines = [f'<meta name="description" content="{html.escape(about["description"])}"/>']
+    lines = [f'<meta name="description" content="{html.escape(description)}"/>']
     lines += [f'<meta property="{key}" content="{html.escape(value)}"/>' for key, value in tags.items()]
-    context["metatags"] = "\n".join([context.get("metatags", ""), *lines, ""])
+    return "\n".join(["", *lines, ""])
 
 
 def draw_card(title: str, text: str, picture: str, out: Path) -> None:

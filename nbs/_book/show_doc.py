@@ -96,7 +96,10 @@ _GOOGLE = re.compile(r"(?P<name>[*\w.`, ]+?)\s*(?:\((?P<kind>[^()]*(?:\([^()]*\)
 
 
 def entries(body: str) -> list[tuple[str, str, str]]:
-    "(name, type, text) of the entries of a section: numpy's `name : type` or Google's `name (type): text`."
+    """(name, type, text) of the entries of a section: numpy's `name : type` or Google's `name (type): text`.
+
+    A sentence that is neither is a name without type and text, whole, with its backticks and the lines that go on with it.
+    """
     found: list[list[str]] = []
     for line in body.split("\n"):
         if line and not line[0].isspace():
@@ -104,11 +107,13 @@ def entries(body: str) -> list[tuple[str, str, str]]:
                 found.append([match["name"], match["kind"], ""])
             elif match := _GOOGLE.match(line):
                 found.append([match["name"], match["kind"] or "", match["text"]])
+            elif found and found[-1][1:] == ["", ""] and " " in found[-1][0]:
+                found[-1][0] += f" {line}"
             else:
                 found.append([line, "", ""])
         elif line.strip() and found:
             found[-1][2] = f"{found[-1][2]} {line.strip()}".strip()
-    return [(name.strip(" `"), kind, text) for name, kind, text in found]
+    return [(name.strip() if not kind + text else name.strip(" `"), kind, text) for name, kind, text in found]
 
 
 def plain(text: str) -> str:
