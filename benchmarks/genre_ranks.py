@@ -15,10 +15,10 @@ import pandas as pd
 from approximate import approximate_mels
 from ledger import Ledger
 
+from musevae.features import feature_spaces
 from musevae.geometry import genre_distances, groups_of
 from musevae.latent import encode_corpus, unit_effects
 from musevae.mel import MelSpec
-from musevae.probes import feature_spaces
 from musevae.vae import ConvVAE, VAEConfig
 from musevae.windows import WindowSet
 

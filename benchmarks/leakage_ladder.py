@@ -16,7 +16,7 @@ from approximate import approximate_mels
 from ledger import Ledger
 
 from musevae.corpus import leakage_ladder, load_corpus, read_audio
-from musevae.probes import mel_statistics, mfcc_statistics
+from musevae.features import mel_statistics, mfcc_statistics
 
 FEATURES = {"mel bands": mel_statistics, "MFCC": mfcc_statistics}
 

@@ -23,8 +23,9 @@ from approximate import approximate_mels
 from ledger import Ledger
 
 from musevae.corpus import GENRES, load_corpus
+from musevae.features import mfcc_statistics
 from musevae.mel import MelSpec
-from musevae.probes import mfcc_statistics, probe
+from musevae.probes import probe
 from musevae.synth import made_corpus
 from musevae.windows import mel_windows
 

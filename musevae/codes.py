@@ -76,7 +76,7 @@ class Song:
         if (own := weights_key(vae)) != self.model:
             raise ValueError(f"{self.name}: expected codes of model {own}, got those of {self.model}: another training")
 
-# %% ../nbs/11d_codes.ipynb #db56f12e
+# %% ../nbs/11d_codes.ipynb #101aa8cd
 NPZ = 1  # format of a file of codes
 
 
@@ -101,7 +101,8 @@ def save_songs(path: str | Path, songs: Sequence[Song], spec: MelSpec) -> Path:
     model, fingerprint, overlap = next(iter(whose))
     about = dict(format=NPZ, what="mean and standard deviation of q(z|x)", model=model, overlap=overlap, mel=spec.to_dict(),
                  mel_fingerprint=fingerprint, songs=[dict(name=s.name, samples=s.samples) for s in songs])
-    arrays: dict[str, Any] = dict(mean=mean, std=std, ref_db=ref_db, song=np.repeat(range(len(songs)), [len(s.mean) for s in songs]),
+    number = np.repeat(range(len(songs)), [len(s.mean) for s in songs])
+    arrays: dict[str, Any] = dict(mean=mean, std=std, ref_db=ref_db, song=number,
                   start_s=np.concatenate([s.start_s(spec) for s in songs]), about=np.array(json.dumps(about, ensure_ascii=False)))
     path = Path(path)
     with writing(path) as draft, draft.open("wb") as file:

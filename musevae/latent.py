@@ -19,16 +19,16 @@ import torch
 from numpy.typing import ArrayLike
 
 from . import moved, renamed_arguments, renamed_attributes
+from .features import feature_spaces, mel_statistics, mfcc_statistics  # noqa: F401
 from .geometry import feature_matrix, genre_distances, group_means, groups_of, holm  # noqa: F401
 from .geometry import rank_table, unit_means, units_of  # noqa: F401
 from .looks import genre_style
-from .probes import Probe, clustering, compare_spaces, feature_spaces, knn_purity  # noqa: F401
-from .probes import mel_statistics, mfcc_statistics, probe, probe_gap, regress  # noqa: F401
+from .probes import Probe, clustering, compare_spaces, knn_purity, probe, probe_gap, regress  # noqa: F401
 from .pulse import Pulse, onset_envelope, pulse  # noqa: F401
 from .vae import ConvVAE
 from .windows import WindowSet
 
-# these stand in musevae.geometry, musevae.probes and musevae.pulse
+# these stand in musevae.geometry, musevae.features, musevae.probes and musevae.pulse
 _all_ = ["units_of", "unit_means", "holm", "genre_distances", "rank_table", "mel_statistics", "mfcc_statistics",
          "feature_spaces", "Probe", "probe", "probe_gap", "knn_purity", "clustering", "compare_spaces", "regress",
          "onset_envelope", "Pulse", "pulse"]

@@ -15,7 +15,7 @@ import pytest
 import soundfile as sf
 
 from musevae import cli, report
-from musevae.cli import main
+from musevae.cli import arguments, main, summary
 from musevae.vocoder import get_inverter
 
 RATE = 22050
@@ -263,13 +263,13 @@ def way(trained, monkeypatch):
 def test_presets_are_those_of_the_library():
     from musevae.presets import PRESETS
 
-    assert set(get_args(cli._Preset)) == set(PRESETS)
+    assert set(get_args(arguments.Preset)) == set(PRESETS)
 
 
 def test_splits_are_those_of_the_library():
     from musevae.corpus import CorpusError, split_clips
 
-    *names, last = get_args(cli._Split)
+    *names, last = get_args(arguments.Split)
     clips = pd.DataFrame(dict(track=["a"], genre=["blues"], sha256=["0"]))
     with pytest.raises(CorpusError) as refused:
         split_clips(clips, scheme="by ear")
@@ -320,7 +320,7 @@ def test_evaluate_json_is_one_object(way, monkeypatch, capsys):
     assert all(np.isfinite(result[name]) for name in named)
     assert result["latent_dim"] == 4 and result["windows"] == 2
     numbers = {name for name, value in result.items() if isinstance(value, int | float)}
-    assert set(cli._UNITS) <= numbers, "no unit of a figure that is not there"
+    assert set(summary.UNITS) <= numbers, "no unit of a figure that is not there"
     assert result["elbo_nats"] == pytest.approx(-(result["distortion_nats"] + result["rate_nats"]))
     assert result["bits_per_second"] == pytest.approx(result["rate_nats"] / np.log(2) / 5)
 

@@ -16,9 +16,9 @@ from musevae.geometry import genre_distances, holm
 
 
 def test_statistics_need_no_audio_and_no_model():
-    "Geometry and probes are imported with numpy and pandas alone: no torch, no player, no figure."
+    "Geometry, features and probes are imported with numpy and pandas alone: no torch, no player, no figure."
     heavy = "{'torch', 'soundfile', 'librosa', 'numba', 'sklearn', 'matplotlib', 'ipywidgets', 'IPython'}"
-    code = f"import sys, musevae.geometry, musevae.probes; print({heavy} & set(sys.modules) or 'none')"
+    code = f"import sys, musevae.geometry, musevae.features, musevae.probes; print({heavy} & set(sys.modules) or 'none')"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "none"
 

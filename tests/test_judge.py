@@ -120,7 +120,7 @@ def said(run, monkeypatch, capsys):
     def say(windows, *options):
         monkeypatch.setattr(cli, "run_folder", lambda path: path)
         monkeypatch.setattr(runs, "load_run", lambda path: run)
-        monkeypatch.setattr(cli, "_windows", lambda *_: windows)
+        monkeypatch.setattr(cli, "windows_for", lambda *_: windows)
         capsys.readouterr()
         assert cli.main(["evaluate", "RUN", "MUSIC", *map(str, options)]) == 0
         return capsys.readouterr().out
@@ -228,10 +228,10 @@ def test_json_with_a_folder_writes_what_it_prints(run, said, tmp_path):
 
 
 def test_residuals_of_many_windows_are_a_part_spread_evenly(run, monkeypatch):
-    monkeypatch.setattr(report, "RESIDUALS", 4)
+    monkeypatch.setattr(report.figures, "RESIDUALS", 4)
     few, all_of = judge_run(run, batch_size=3), run.windows().select("test")
     assert len(few.found.residuals) == 4  # of ten, every third: 0, 3, 6, 9
-    monkeypatch.setattr(report, "RESIDUALS", 512)
+    monkeypatch.setattr(report.figures, "RESIDUALS", 512)
     every = judge_run(run, batch_size=64)
     assert len(every.found.residuals) == len(all_of) and torch.allclose(few.found.residuals, every.found.residuals[::3], atol=1e-3)
 

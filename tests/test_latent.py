@@ -177,7 +177,7 @@ def test_what_latent_offers_again_is_the_workshop_s_own(name):
         warnings.simplefilter("error")
         offered = getattr(latent, name)
     assert name in latent.__all__ and offered is getattr(importlib.import_module(offered.__module__), name)
-    assert offered.__module__ in ("musevae.geometry", "musevae.probes", "musevae.pulse")
+    assert offered.__module__ in ("musevae.geometry", "musevae.features", "musevae.probes", "musevae.pulse")
 
 
 @pytest.mark.parametrize("name", ["latent_map", "map_html"])

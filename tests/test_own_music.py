@@ -370,7 +370,7 @@ def test_only_clips_of_known_genre_are_probed(way, capsys):
         return probe(x, genres, *rest, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("musevae.report.probe", listen)
+        patch.setattr("musevae.report.figures.probe", listen)
         assert main(["evaluate", root / "half", root / "partly", "--json", "--pairs", "1"]) == 0
     run = load_run(root / "half")
     known = run.corpus.genre.notna() & run.corpus.split.isin(["train", "test"])

@@ -62,6 +62,17 @@ def test_what_is_shown_of_code(code, exported, short):
     assert folding.abstract(code, exported) == short
 
 
+def test_a_list_of_names_alone_is_left_out():
+    assert folding.only_names('_all_ = ["a", "b"]') and not folding.only_names("names = 1") and not folding.only_names("%magic")
+
+
+def test_a_long_cell_shows_its_claims():
+    work = "\n".join(f"x{k} = {k}" for k in range(20))
+    assert folding.abstract(f"{work}\nassert x1 == 1, (\n    x1)\nx2 = 3\nx1", False) == [
+        "# …", "assert x1 == 1, (", "    x1)", "# …", "x1"]
+    assert folding.abstract(work, False, most=30) == []
+
+
 def test_a_long_signature_is_shown_without_its_types():
     code = "def f(" + ", ".join(f"argument_{k}: torch.Tensor | np.ndarray = None" for k in range(4)) + "):\n" + "    x\n" * 9
     shown, = folding.abstract(code, True)
@@ -98,7 +109,7 @@ def test_terms_are_told_from_other_words(text, found):
 
 def test_everyday_words_are_terms_of_the_glossary():
     terms = re.findall(r"(?m)^(\S[^\n]*)\n  \S", (ROOT / "nbs" / "glossary.md").read_text(encoding="utf-8"))
-    assert apparatus.EVERYDAY | set(apparatus.OTHERS) <= set(terms)
+    assert apparatus.EVERYDAY | set(apparatus.OTHERS) | set(apparatus.ONLY) <= set(terms)
 
 
 def chapters():

@@ -195,7 +195,7 @@ PICTURE = "<img alt=x width=10 height=10 src='data:image/gif;base64,R0lGODlhAQAB
 
 @pytest.mark.parametrize("body, words", [
     (PICTURE + SCREEN + CODE, []),
-    (PICTURE + SCREEN + CODE + CODE, ["code is 40 %"]),
+    (PICTURE + SCREEN + CODE + CODE, ["code is 39 %"]),
     (SCREEN * 2 + PICTURE, ["2.0 screens down"]),
     (SCREEN, ["inf screens down"]),
     (SCREEN + PICTURE + "<details class=mv-fold><summary>def f():</summary>" + CODE * 9 + "</details>", []),

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import planted
 
-from musevae import probes
+from musevae import features, probes
+from musevae.features import feature_spaces
 from musevae.mel import MelSpec
-from musevae.probes import Probe, feature_spaces, probe, probe_gap
+from musevae.probes import Probe, probe, probe_gap
 from musevae.pulse import onset_envelope, pulse
 
 SPEC = MelSpec()
@@ -107,7 +108,7 @@ def test_mfcc_statistics_against_librosa():
     librosa = pytest.importorskip("librosa")
     x = np.random.default_rng(0).random((3, 128, 40)).astype(np.float32)
     theirs = librosa.feature.mfcc(S=x, n_mfcc=13)
-    ours = probes.mfcc_statistics(x, coefficients=13)
+    ours = features.mfcc_statistics(x, coefficients=13)
     assert np.allclose(ours, np.concatenate([theirs.mean(-1), theirs.std(-1)], 1), atol=1e-5)
 
 
@@ -169,7 +170,34 @@ def test_pulse_asks_what_rises_and_not_how_loud_it_is():
 
 @pytest.mark.parametrize("name", ["onset_envelope", "Pulse", "pulse"])
 def test_the_pulse_answers_at_its_old_address(name):
-    assert getattr(probes, name) is getattr(import_module("musevae.pulse"), name) and name in probes.__all__
+    assert getattr(probes, name) is getattr(import_module("musevae.pulse"), name)
+
+
+@pytest.mark.parametrize("name", ["mel_statistics", "mfcc_statistics", "feature_spaces", "WindowsLike"])
+def test_features_have_moved_and_the_old_address_says_so(name):
+    with pytest.warns(DeprecationWarning, match=f"from musevae.features import {name}"):
+        assert getattr(probes, name) is getattr(features, name)
+
+
+def test_statistics_of_bands_and_cepstra_do_not_know_the_order_of_frames_and_components_of_pictures_do():
+    rng = np.random.default_rng(0)
+    x = rng.random((12, 8, 24))
+    order = rng.permutation(24)
+    for statistics in (features.mel_statistics, features.mfcc_statistics):
+        assert statistics(x[..., order]) == pytest.approx(statistics(x), abs=1e-5)
+    both = SimpleNamespace(x=np.concatenate([x, x[..., order]]), table=pd.DataFrame(index=range(24)),
+                           spec=SimpleNamespace(top_db=80.0))
+    pictures = feature_spaces(SimpleNamespace(z=np.zeros((24, 1))), both)["picture PCA"]
+    assert np.linalg.norm(pictures[:12] - pictures[12:], axis=1).min() > 1
+
+
+def test_all_components_of_pictures_are_as_far_apart_as_the_pictures_in_decibels():
+    x = np.random.default_rng(0).random((9, 6, 16))
+    windows = SimpleNamespace(x=x, table=pd.DataFrame(index=range(9)), spec=SimpleNamespace(top_db=80.0))
+    z = feature_spaces(SimpleNamespace(z=np.zeros((9, 1))), windows, pool=1)["picture PCA"]
+    for i, j in ((0, 1), (3, 8)):
+        apart = 80 * np.sqrt(np.square(x[i] - x[j]).mean())
+        assert np.linalg.norm(z[i] - z[j]) == pytest.approx(apart, rel=1e-4)
 
 
 def test_pulse_refuses_lags_that_no_window_holds():

@@ -231,7 +231,7 @@ def test_samples_are_seeded_pictures(run):
 def test_aggregate_samples_have_the_moments_of_the_codes(run):
     latents, seen = encode_corpus(run.vae, run.windows().select("train")), []
     listening = SimpleNamespace(
-        parameters=run.vae.parameters, spec=SPEC, picture=lambda z: seen.append(z) or torch.ones(len(z), 1, *SPEC.shape)
+        device=run.vae.device, spec=SPEC, picture=lambda z: seen.append(z) or torch.ones(len(z), 1, *SPEC.shape)
     )
     generation.sample(listening, 20000, aggregate=latents)
     z = seen[0].numpy()

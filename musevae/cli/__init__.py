@@ -7,17 +7,18 @@ __all__ = ['main', 'synth', 'scan', 'gtzan', 'mel', 'train', 'evaluate', 'map_',
 
 # %% ../../nbs/A2_cli.ipynb #e2b05caa
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated
 
 from tyro.conf import UseAppendAction
 
+from .arguments import Data, Layout, Preset, Run, Split, first_windows, read_changes, split_corpus, windows_for
 from .registry import COMMANDS as COMMANDS
 from .registry import arg, command, dispatch
 from .screen import UsageError, at_least, epoch_lines, line_of, note, print_json, progress
+from .summary import evaluation_lines, plan_lines, run_lines, trained_lines
 from ..runfolder import about, run_folder
 from ..store import folder, write_all, write_text
 
@@ -37,11 +38,6 @@ def main(argv: Sequence[object] | None = None) -> int:
     `argv` are the words after `musevae`; None takes those of the process.
     """
     return dispatch([str(word) for word in (sys.argv[1:] if argv is None else argv)], _ABOUT)
-
-# %% ../../nbs/A2_cli.ipynb #90384676
-_Data = Annotated[Path, arg(metavar="DATA", help="folder of music, list of paths (.txt, .m3u) or table of them (.csv)")]
-_Run = Annotated[Path, arg(metavar="RUN", help="folder that a training wrote")]
-_Layout = Annotated[str, arg(metavar="LEVELS", help="what folders mean: genre, artist/album, ..., or flat")]
 
 # %% ../../nbs/A2_cli.ipynb #0cac060b
 @command
@@ -67,10 +63,10 @@ def synth(
 # %% ../../nbs/A2_cli.ipynb #a89c9a80
 @command
 def scan(
-    data: _Data,
+    data: Data,
     /,
     *,
-    layout: _Layout = "auto",
+    layout: Layout = "auto",
     csv: Annotated[Path | None, arg(metavar="FILE", help="write the table of clips and faults here")] = None,
 ) -> int:
     "Check a corpus: totals a genre, every fault by name. Exit code 1 if a file had to be left out."
@@ -98,7 +94,7 @@ def gtzan() -> None:
 # %% ../../nbs/A2_cli.ipynb #0722fd0d
 @command
 def mel(
-    data: _Data,
+    data: Data,
     /,
     *,
     out: Annotated[Path | None, arg(metavar="CACHE", help="folder for the cache (default: $MUSEVAE_HOME)")] = None,
@@ -112,66 +108,20 @@ def mel(
     print(f"{len(windows)} windows of {bands} × {frames} from {windows.table['track'].nunique()} clips")
     print(f"mel fingerprint {windows.spec.fingerprint}, cache {Path(out or home()) / f'mel-{windows.key}'}")
 
-# %% ../../nbs/A2_cli.ipynb #ff86f0e3
-def _split(corpus, scheme, data, hint):
-    "The corpus with its `split`; a ValueError if nothing is left to train or to choose on. `hint`: the choice is still open."
-    from musevae.corpus import split_clips
-
-    if hint and scheme == "clip" and corpus["artist"].notna().mean() > 0.5:
-        note("artists are known, and --split clip divides their clips; --split artist keeps each artist on one side. "
-              "A run keeps its split: choose before it starts, or take another RUN")
-    corpus = split_clips(corpus, scheme=scheme)
-    if missing := {"train", "valid"} - set(corpus["split"]):  # a published split, and few of its clips
-        raise ValueError(f"{data}: expected clips to train and to choose on, got none for {' and '.join(sorted(missing))}: "
-                         f"--split {scheme} knows few of these clips; --split clip or artist divides any music")
-    return corpus
-
-# %% ../../nbs/A2_cli.ipynb #38f38b1d
-# copies of what the library has, for help must not wait for torch; tests hold them equal
-_Preset: TypeAlias = Literal["demo", "gtzan", "paper", "code", "global", "linear"]
-_Split: TypeAlias = Literal["clip", "artist", "fault-filtered", "artist-folds"]
-
-# %% ../../nbs/A2_cli.ipynb #098cdc56
-def _settings(preset, words, **options):
-    "Changes for a training, from --set and other options, and its mel spec; UsageError if they cannot be."
-    from musevae.presets import configure, read_settings
-
-    words = [*words, *(f"{name}={value}" for name, value in options.items() if value is not None)]
-    try:
-        changes = read_settings(words)
-        return changes, configure(preset, **changes)[1]
-    except ValueError as error:
-        raise UsageError(f"--set: {error}") from error
-
-
-def _plan(corpus, scheme, windows, preset, changes, device):
-    "Lines that say what a training is about to do."
-    import torch
-
-    clips, parts = corpus["split"].value_counts(), windows.table["split"].value_counts()
-    split = ", ".join(f"{clips.get(p, 0)} {p} ({parts.get(p, 0)} windows)" for p in ("train", "valid", "test"))
-    cpu = f"CPU, {torch.get_num_threads()} threads"
-    shape = " × ".join(map(str, windows.spec.shape))
-    genres = f"{corpus['genre'].nunique()} genres" if corpus["genre"].notna().any() else "unknown genre"
-    yield "corpus", f"{len(corpus)} clips of {genres}, {len(windows)} windows of {shape}"
-    yield "split", f"by {scheme}: {split}"
-    yield "preset", ", ".join([preset, *(f"{name} = {value}" for name, value in changes.items())])
-    yield "device", torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
-
 # %% ../../nbs/A2_cli.ipynb #d9fa0731
 @command
 def train(
-    data: _Data,
+    data: Data,
     /,
     *,
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; made if absent")],
-    preset: Annotated[_Preset, arg(help="demo takes minutes, gtzan is our best")] = "demo",
+    preset: Annotated[Preset, arg(help="demo takes minutes, gtzan is our best")] = "demo",
     latent_dim: Annotated[int | None, arg(metavar="INT", help="latent units (default: the preset's)")] = None,
     epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's, or what the run to "
                       "resume had planned); with --resume, a longer plan")] = None,
     seed: Annotated[int, arg(help="of weights, order and noise; not of the split")] = 0,
-    split: Annotated[_Split, arg(help="what stays together, or a published split; a run keeps it")] = "clip",
-    layout: _Layout = "auto",
+    split: Annotated[Split, arg(help="what stays together, or a published split; a run keeps it")] = "clip",
+    layout: Layout = "auto",
     resume: Annotated[bool, arg(help="go on with a run that was stopped")] = False,
     device: Annotated[str, arg(metavar="NAME", help="auto, cpu, cuda, or one of several: cuda:1")] = "auto",
     set_: Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="FIELD=VALUE", help="any other field of the model, "
@@ -189,65 +139,20 @@ def train(
     check_outside(out, data)
     if not resume:
         runs.vacant(out)
-    changes, spec = _settings(preset, set_, **{"vae.latent_dim": latent_dim, "train.epochs": epochs})
+    changes, spec = read_changes(preset, set_, **{"vae.latent_dim": latent_dim, "train.epochs": epochs})
     place = devices.find_device(device)
-    corpus = _split(load_corpus(data, layout=layout, progress=progress()), split, data, hint=not resume)
+    corpus = split_corpus(load_corpus(data, layout=layout, progress=progress()), split, data, hint=not resume)
     windows = mel_windows(corpus, spec, progress=progress())
-    for name, words in _plan(corpus, split, windows, preset, changes, place):
-        print(f"{name:<8} {words}", flush=True)
+    print(*plan_lines(corpus, split, windows, preset, changes, place), sep="\n", flush=True)
     run = runs.train(corpus, out, preset=preset, seed=seed, resume=resume, progress=progress(), device=device,
                      on_epoch=epoch_lines(), tensorboard=tensorboard, **changes)
-    best = run.metrics["valid_elbo_nats"].idxmax()
-    print(f"kept     epoch {run.metrics['epoch'][best]}: the best ELBO on clips not trained on (nats per window)")
-    print(f"run      {run.path}")
-    print(f"next     musevae evaluate {shlex.join([str(run.path), str(data)])}")
-    print(f"         musevae map {shlex.join([str(run.path), str(data)])} --out map.html")
-
-# %% ../../nbs/A2_cli.ipynb #07c1cd71
-def _windows(run, data):
-    "The windows of `data` under the run's spec; clips of the run's own corpus keep their split, genre and artist."
-    from musevae.corpus import load_corpus, with_splits_of
-    from musevae.windows import mel_windows
-
-    corpus = with_splits_of(load_corpus(data, progress=progress()), run.corpus)
-    return mel_windows(corpus, run.spec, progress=progress())
-
-# %% ../../nbs/A2_cli.ipynb #69d47a8b
-_MUSIC = {
-    "test": "the test clips of the run's own corpus",
-    "valid": "the validation clips of the run's own corpus (it has no test clips)",
-    "other": "other music: not recognised as the run's own (compared by exact content)",
-}
-
-# %% ../../nbs/A2_cli.ipynb #659ff9be
-_UNITS = {
-    "rmse_db": "dB, from the posterior mean", "l1_db": "dB, from the posterior mean",
-    "rmse_db_sampled": "dB, from one draw of the posterior",
-    "separable_rmse_db": "dB, separable transform with {separable_components} coefficients",
-    "pca_rmse_db": "dB, PCA with {pca_components} components (of {training_windows} training windows)",
-    "elbo_nats": "nats per window, higher is better", "distortion_nats": "nats per window",
-    "coloured_nats": "nats per window, one Gaussian of the music's colour, without a latent",
-    "rate_nats": "nats per window", "bits_per_second": "bits a second", "active_units": "units",
-}
-
-# %% ../../nbs/A2_cli.ipynb #a2e01e05
-def _report(result, left_out):
-    "What `evaluate` prints for people: what was judged, then a figure a line."
-    music = " and ".join(_MUSIC.get(part, part) for part in result["split"].split("+"))
-    print(f"judged on {result['windows']} windows of {result['clips']} clips: {music}")
-    if left_out:
-        print(f"left out: {left_out} windows that the run was trained or chosen on")
-    inside = ("split", "windows", "clips", "training_windows", "pca_components", "separable_components")
-    for name, value in result.items():
-        if not isinstance(value, dict) and name not in inside:
-            shown = f"{value:,.2f}" if isinstance(value, float) else value
-            print(f"{name:<18} {shown!s:>10}  {_UNITS.get(name, '').format_map(result)}".rstrip())
+    print(*trained_lines(run, data), sep="\n")
 
 # %% ../../nbs/A2_cli.ipynb #2e8302f3
 @command
 def evaluate(
-    run: _Run,
-    data: _Data,
+    run: Run,
+    data: Data,
     /,
     *,
     out: Annotated[Path | None, arg(metavar="DIR", help="folder to write to (default: RUN for its own held-out clips, else "
@@ -262,10 +167,10 @@ def evaluate(
     from musevae.runs import load_run
 
     trained = load_run(path)
-    windows = _windows(trained, data)
+    windows = windows_for(trained, data)
     judged = report.judge_run(trained, windows)
     result = report.evaluate(trained, judged, source=data)
-    print_json(result) if json else _report(result, len(windows) - result["windows"])
+    print_json(result) if json else print(*evaluation_lines(result, len(windows) - result["windows"]), sep="\n")
     sys.stdout.flush()  # before anything is written: a disk that cannot be written to shall not cost the figures
     if json and out is None:
         return
@@ -276,8 +181,8 @@ def evaluate(
 # %% ../../nbs/A2_cli.ipynb #84b76da3
 @command
 def map_(
-    run: _Run,
-    data: _Data,
+    run: Run,
+    data: Data,
     /,
     *,
     out: Annotated[Path, arg(metavar="FILE", help="HTML file to write")] = Path("map.html"),
@@ -294,28 +199,16 @@ def map_(
     from musevae.runs import load_run
 
     trained = load_run(path)
-    windows = _windows(trained, data)
+    windows = windows_for(trained, data)
     shown = min(windows.table["track"].nunique(), clips or len(windows))
     rows = round(math.sqrt(places / 1.4)) or 1  # the map is 1.4 times as wide as high
     map_html(trained, windows, out, n_clips=clips, decoded=(rows, -(-places // rows)) if places else None)
     print(f"{out}: {shown} clips, {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
-# %% ../../nbs/A2_cli.ipynb #98c83931
-def _listen(file, spec, most):
-    "The first `most` windows of a file, `(n, samples)`; ValueError or OSError that names it if there are none."
-    from musevae.corpus import read_audio
-    from musevae.mel import MelError
-
-    y = read_audio(file, sample_rate=spec.sample_rate, seconds=most * spec.seconds)
-    try:
-        return spec.windows(y)
-    except MelError as fault:
-        raise MelError(f"{file}: {fault}") from None
-
 # %% ../../nbs/A2_cli.ipynb #558863e3
 @command
 def reconstruct(
-    run: _Run,
+    run: Run,
     files: Annotated[tuple[Path, ...], arg(metavar="FILE", help="audio files")],
     /,
     *,
@@ -340,7 +233,7 @@ def reconstruct(
         stems[file.stem] = stems.get(file.stem, 0) + 1
         stem = file.stem if stems[file.stem] == 1 else f"{file.stem}.{stems[file.stem]}"
         try:
-            y = _listen(file, trained.spec, windows)
+            y = first_windows(file, trained.spec, windows)
         except (ValueError, OSError) as fault:
             note(f"left out: {line_of(fault)}")
             continue
@@ -356,7 +249,7 @@ def reconstruct(
 # %% ../../nbs/A2_cli.ipynb #03ff0f5f
 @command
 def sample(
-    run: _Run,
+    run: Run,
     /,
     *,
     out: Annotated[Path, arg(metavar="DIR", help="folder to write; made if absent")],
@@ -386,7 +279,7 @@ def sample(
 # %% ../../nbs/A2_cli.ipynb #df65c397
 @command
 def info(
-    run: _Run,
+    run: Run,
     /,
     *,
     json: Annotated[bool, arg(help="print one JSON object and nothing else")] = False,
@@ -396,19 +289,4 @@ def info(
     if json:
         print_json({"run": str(run), **found})
         return
-    best, judged = found.pop("best") or {}, found.get("evaluation")
-    lines = {
-        "run": run,
-        "preset": f"{found.get('preset')}, seed {found.get('seed')}",
-        "latent": f"{found.get('vae', {}).get('latent_dim')} units",
-        "mel": f"fingerprint {found.get('mel_fingerprint')}",
-        "clips": ", ".join(f"{n} {split}" for split, n in found.get("clips", {}).items()),
-        "epochs": f"{found['epochs']} of {found.get('train', {}).get('epochs')}",
-        "best": f"epoch {best['epoch']:.0f}: ELBO {best.get('valid_elbo_nats', best.get('valid_elbo')):,.0f} nats per window, "
-                f"RMSE {best['valid_rmse_db']:.2f} dB on validation clips" if best else "nothing saved yet",
-        "judged": f"{judged['windows']} held-out windows: ELBO {judged['elbo_nats']:,.0f} nats per window, one Gaussian "
-                  f"without a latent {judged['coloured_nats']:,.0f}" if judged and "coloured_nats" in judged else "not yet",
-        "size": f"{found.get('numbers', 0):,} numbers in the model, {found['megabytes']} MB in the folder",
-    }
-    for name, words in lines.items():
-        print(f"{name:<8} {words}")
+    print(*run_lines(run, found), sep="\n")

@@ -172,18 +172,10 @@ def mel_clips(
     corpus: pd.DataFrame, spec: MelSpec | None = None, *, cache: str | os.PathLike | None = None,
     workers: int | None = None, progress: bool = True, read: Callable[..., np.ndarray] = read_audio,
 ) -> ClipSet:
-    """All clips of a corpus whole, for random crops; kept as `mel_windows` keeps its windows.
+    """All clips of a corpus whole, for random crops; kept, and what cannot be used refused, as `mel_windows` does it.
 
     Args:
-        corpus: table of clips: track, path, sha256; genre, split, artist where known.
-        spec: `MelSpec()` if None.
-        cache: folder that caches stand in; `musevae.store.home()` if None.
-        workers: files read at a time; as many as cores, up to eight, if None.
-        progress: a bar on stderr.
-        read: how a file is read: `(path, sample_rate=, sha256=)` → samples.
-
-    Raises:
-        MelError: if no clip can be used; a clip that cannot is left out with a warning.
+        corpus, spec, cache, workers, progress, read: as for `mel_windows`.
     """
     spec = spec or MelSpec()
     arrays, corpus, key = cached_rows(corpus, Recipe("clips", spec, _frame_rows, read, workers, progress), cache)

@@ -27,6 +27,9 @@ EVERYDAY = {"s", "D", "noise", "scale", "interval", "chance", "track", "run", "d
 # words before a term that make it another word
 OTHERS = {"rate": "sample learning frame error bit", "window": "hann sliding", "clip": "to"}
 
+# Chapters, with their workshops, in which alone a term is the glossary's.
+ONLY = {"rate": "0 4 5 6 7 8 10"}
+
 
 def number_of(docname: str) -> str:
     "A chapter's number, as its file name carries it: 1, 3a, A2a, or nothing."
@@ -103,7 +106,9 @@ def link_terms(app, doctree, docname):
     "In the prose of a chapter: where a term of the glossary first falls, a link."
     if not number_of(docname) or app.builder.format != "html" or GLOSSARY not in app.env.found_docs:
         return
-    terms, met = glossary(app), set()
+    chapter = re.match(r"\w?\d+", number_of(docname))[0]
+    terms = {name: known for name, known in glossary(app).items() if chapter in ONLY.get(name, chapter).split()}
+    met = set()
     pattern = pattern_of(terms)
     page = app.builder.get_relative_uri(docname, GLOSSARY)
     skipped = (nodes.title, nodes.literal, nodes.literal_block, nodes.reference, nodes.math, nodes.math_block, nodes.raw,

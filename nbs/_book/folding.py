@@ -1,11 +1,12 @@
 """Sphinx extension: the library leaves the page, and no line of code leaves its frame.
 
 What a cell defines for the library is folded, on the built page alone, to what a reader needs to go on: signatures and
-the first lines of docstrings. Imports are folded to the names of what is imported. The whole code stands behind a
-click, in an HTML ``<details>``: it works without scripts, is found by the browser's search and the book's, and is
-printed whole. The notebooks stay as they are, and so do the pages of every other format than HTML.
+the first lines of docstrings. Imports are folded to the names of what is imported. Of a long cell of a lesson there
+stand its claims and what it shows (``#| code-fold: false`` keeps it open). The whole code stands behind a click, in an
+HTML ``<details>``: it works without scripts, is found by the browser's search and the book's, and is printed whole.
+The notebooks stay as they are, and so do the pages of every other format than HTML.
 
-Each line of code is a block of its own, so that a long one wraps below where it began, with a mark.
+Each line of code is a box of its own, so that a long one wraps below where it began, with a mark.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ast
 import html
 import re
+from pathlib import Path
 
 from docutils import nodes
 from pygments.formatters import HtmlFormatter
@@ -21,6 +23,8 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 WORTH = 3  # lines: fewer saved are no reason to fold
 LONG = 8  # lines of a lesson's own function that are folded like the library's
+CHAPTER, WORKSHOP = 12, 6  # lines of a lesson's cell that stand open; of a longer one, what it asserts and shows
+NARROW = 88  # characters beside the words that unfold
 WIDE = 100  # characters: a longer signature is shown without its types
 
 # Browsers that cannot style what a `<details>` hides print it open all the same.
@@ -35,8 +39,8 @@ _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # --- what is shown of code that is folded ----------------------------------------------------------------------------
 
 
-def abstract(code: str, exported: bool) -> list[str]:
-    "What stands on the page for `code`, line by line; empty if it stands there whole."
+def abstract(code: str, exported: bool, most: int = CHAPTER) -> list[str]:
+    "What stands on the page for `code`, line by line; empty if it stands there whole, as a lesson of `most` lines does."
     try:
         body = ast.parse(code).body
     except SyntaxError:  # magics
@@ -49,6 +53,8 @@ def abstract(code: str, exported: bool) -> list[str]:
         short = [_imported(imports), *short] if imports else short
     else:
         short = _lesson(lines, imports, others)
+        if len(short) > most:
+            short = _claims(lines, imports, others)
     saved = len(lines) - len(short)
     return short if short and saved >= (1 if imports and not others else WORTH) else []
 
@@ -69,15 +75,39 @@ def _lesson(lines: list[str], imports: list, others: list) -> list[str]:
     return re.sub(r"\n{3,}|(?<=^# imports)(.*)\n+", lambda m: f"{m[1]}\n" if m[1] else "\n\n", "\n".join(shown)).split("\n")
 
 
+def _claims(lines: list[str], imports: list, others: list) -> list[str]:
+    "Of a long cell: what it defines, what it asserts, and what it shows; dots for the rest."
+    shown = [_imported(imports)] if imports else []
+    for node in others:
+        whole = isinstance(node, ast.Assert) or (node is others[-1] and isinstance(node, ast.Expr))
+        if isinstance(node, _DEFINES):
+            shown += _shown(node, lines)
+        elif whole:
+            shown += lines[node.lineno - 1:node.end_lineno]
+        elif shown[-1:] != ["# …"]:
+            shown.append("# …")
+    return shown
+
+
 def _declares_names(node: ast.stmt) -> bool:
     "Is it nbdev's list of names that a module passes on?"
     return isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] in (["_all_"], ["__all__"])
 
 
+def only_names(code: str) -> bool:
+    "Is `code` nothing but nbdev's list of names? A reader has no use for it."
+    try:
+        body = ast.parse(code).body
+    except SyntaxError:
+        return False
+    return bool(body) and all(_declares_names(node) for node in body)
+
+
 def _imported(imports: list) -> str:
     names = [name for node in imports for name in ([node.module or "."] if isinstance(node, ast.ImportFrom)
                                                    else [alias.name for alias in node.names])]
-    return f"# imports: {', '.join(dict.fromkeys(name for name in names if name != '__future__'))}"
+    line = f"# imports: {', '.join(dict.fromkeys(name for name in names if name != '__future__'))}"
+    return line if len(line) <= NARROW else line[:NARROW].rpartition(",")[0] + " …"
 
 
 def _shown(node: ast.stmt, lines: list[str]) -> list[str]:
@@ -122,9 +152,10 @@ class LinedFormatter(HtmlFormatter):
         for is_code, line in source:
             text = html.unescape(re.sub(r"<[^>]*>", "", line))
             if is_code and text.strip():
+                line, end = line.removesuffix("\n"), line[len(line.removesuffix("\n")):]
                 indent = len(text) - len(text.lstrip(" "))
                 style = f' style="--in:{indent}ch"' if indent else ""
-                line = f'<span class="mv-line"{style}>{line}</span>'
+                line = f'<span class="mv-line"{style}>{line}</span>{end}'
             yield is_code, line
 
 
@@ -142,13 +173,17 @@ class FoldCode(SphinxPostTransform):
     formats = ("html",)
 
     def run(self, **kwargs):
+        most = CHAPTER if re.match(r"\d+_", Path(self.env.docname).name) else WORKSHOP
         for cell in list(self.document.findall(nodes.container)):
             if cell.get("nb_element") != "cell_code" or cell.get("hide_mode") or not cell.children:
                 continue
             code = cell.children[0]
-            if code.get("nb_element") != "cell_code_source":
+            if code.get("nb_element") != "cell_code_source" or "tag_keep-open" in cell["classes"]:
                 continue
-            short = abstract(code.astext(), "tag_nbdev-export" in cell["classes"])
+            if only_names(code.astext()):
+                cell.parent.remove(cell)
+                continue
+            short = abstract(code.astext(), "tag_nbdev-export" in cell["classes"], most)
             if short:
                 fold = folded(abstract="\n".join(short), lines=len(code.astext().strip().split("\n")))
                 cell.replace(code, fold)

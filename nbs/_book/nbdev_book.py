@@ -11,7 +11,7 @@ directive                              in the book
 ``hide``  ``include: false``           runs, is not shown
 ``echo: false``  ``hide_input``        output only
 ``output: false``  ``hide_output``     code only
-``code-fold: true``                    code behind a click
+``code-fold: true``, ``false``         code behind a click; code open, however long (`folding.py`)
 ``eval: false``  ``gpu``               shown, not run; stored outputs stay
 ``warning: false``                     standard error dropped
 ``label:``  ``fig-cap:``  ``fig-alt:`` numbered figure, target of ``{numref}``, alt text
@@ -92,6 +92,7 @@ def cell_tags(directives: dict[str, str], code: str) -> list[str]:
         "remove-output": "hide_output" in d or _is(d.get("output"), _FALSE),
         "skip-execution": "gpu" in d or _is(d.get("eval"), _FALSE),
         "hide-input": _is(d.get("code-fold"), _TRUE),
+        "keep-open": _is(d.get("code-fold"), _FALSE),
         "remove-stderr": _is(d.get("warning"), _FALSE),
         "nbdev-export": bool(d.keys() & _EXPORT),
     }

@@ -96,7 +96,7 @@ def table(pages: list[Page]) -> str:
     lines = [f"{'page':22} screens  code  sound  figure  sounds     kB  over the limit"]
     for p in pages:
         lines.append(f"{p.name:22} {p.height:7.1f} {100 * p.code:4.0f}%   {down(p.sound)}    {down(p.figure)} {p.sounds:7} "
-                     f"{p.kilobytes:6}  {'; '.join(p.faults)[:70]}")
+                     f"{p.kilobytes:6}  {'; '.join(p.faults)}")
     code = sum(p.code * p.height for p in pages) / sum(p.height for p in pages)
     lines.append(f"{len(pages)} pages: {sum(p.height for p in pages):.0f} screens, {100 * code:.0f} % code, "
                  f"{sum(p.sounds for p in pages)} sounds, {sum(p.kilobytes for p in pages) / 1000:.1f} MB; "
