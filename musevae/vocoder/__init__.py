@@ -120,8 +120,8 @@ class Inverter:
         return self.invert(x, ref_db) if past is None else self.go_on(x, ref_db, past)
 
     def go_on(self, x: torch.Tensor, ref_db: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
-        "What `follow` does with a `past`, of the arguments of `invert`: fades over a hop, unless a child knows better."
-        return after(past, self.invert(x, ref_db), self.spec.hop)
+        "What `follow` does with a `past`, of the arguments of `invert`: fades over a quarter of a hop, unless a child knows better."
+        return after(past, self.invert(x, ref_db), self.spec.hop // 4)
 
 # %% ../../nbs/11_vocoder.ipynb #c189bab5
 class PhaseInverter(Inverter):

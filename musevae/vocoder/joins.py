@@ -90,7 +90,7 @@ def join_levels(
         raise MelError("pictures: expected at least one, got none")
     yield tail
 
-# %% ../../nbs/11b_joins.ipynb #ac16efdb
+# %% ../../nbs/11b_joins.ipynb #674b88a6
 CONTEXT, AHEAD = 16, 8  # frames of a chunk that have been heard before it; that are made again after it
 
 
@@ -127,7 +127,7 @@ def sound_of(levels: Iterable[torch.Tensor], inverter: Inverter, *, samples: int
             y = inverter.follow(*_picture_of(there[:, :chunk], spec), past)[0]
             first, last = 0 if past is None else CONTEXT, chunk - 1 - AHEAD
             yield let_go(y[first * hop : last * hop])
-            past = y[None, (last - CONTEXT) * hop : (last + 1) * hop]
+            past = y[None, (last - CONTEXT) * hop : last * hop + hop // 4]
             there = there[:, last - CONTEXT :]
     if there.shape[1] < 2:
         raise MelError(f"levels: expected at least 2 frames, got {there.shape[1]}")
@@ -137,7 +137,7 @@ def sound_of(levels: Iterable[torch.Tensor], inverter: Inverter, *, samples: int
     if left:
         raise MelError(f"samples: expected at most what the frames hold, got {left} more")
 
-# %% ../../nbs/11b_joins.ipynb #915f7f0b
+# %% ../../nbs/11b_joins.ipynb #73612578
 class Overview:
     """A picture of a long picture: the loudest of neighbouring frames, at most twice `columns` of them, however many come.
 
@@ -158,14 +158,13 @@ class Overview:
         whole = level.shape[1] // self.every * self.every
         self._left = level[:, whole:].clone()
         self._there.append(level[:, :whole].unflatten(1, (-1, self.every)).amax(2))
-        if sum(p.shape[1] for p in self._there) >= 2 * self.columns:
+        while sum(p.shape[1] for p in self._there) > 2 * self.columns:
             there = torch.cat(self._there, 1)
-            self.every, self._there = 2 * self.every, []
-            spare, self._left = self._left, None
+            self.every *= 2
             if there.shape[1] % 2:  # half a column of the coarser kind waits with what is left, every frame of it
-                spare = torch.cat([there[:, -1:].expand(-1, self.every // 2), spare], 1)
+                self._left = torch.cat([there[:, -1:].expand(-1, self.every // 2), self._left], 1)
                 there = there[:, :-1]
-            self._there, self._left = [there.unflatten(1, (-1, 2)).amax(2)], spare
+            self._there = [there.unflatten(1, (-1, 2)).amax(2)]
 
     @property
     def level(self) -> torch.Tensor:
