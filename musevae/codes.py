@@ -22,7 +22,7 @@ from .vae import ConvVAE
 
 # %% ../nbs/11d_codes.ipynb #c48a122f
 def weights_key(vae: torch.nn.Module) -> str:
-    "Sixteen hexadecimal digits that name the weights of a model: another training, other digits."
+    "Sixteen hexadecimal digits that name the weights of a model `vae`: another training, other digits."
     digest = hashlib.sha256()
     for name, tensor in sorted(vae.state_dict().items()):
         digest.update(name.encode())

@@ -170,7 +170,7 @@ def test_compare_cuts_to_the_shortest_and_takes_more_than_two():
 
 
 def test_morph_refuses():
-    with pytest.raises(ValueError, match="frames, labels: expected ≥ 2 and 2, got 1 and 2"):
+    with pytest.raises(ValueError, match="frames, labels: expected ≥ 2 and 2, or as many, got 1 and 2"):
         w.Morph([(tone(), None)])
 
 

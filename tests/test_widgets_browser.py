@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from musevae import widgets as w
+from musevae.widgets.scatter import Answer
 
 RATE = 22050
 GENRES = ["blues", "jazz", "metal"]
@@ -185,6 +186,30 @@ def test_a_decoder_in_the_page_answers_for_a_place(map_page):
     page.wait_for_function("document.querySelector('.mv-shot').src.startsWith('blob:')")
     assert len(page.evaluate("asked")) == 1
     assert page.locator(".mv-kind").inner_text() != f"component 1: {z[0]:.2f}, component 2: {z[1]:.2f}"  # the nearest cell
+
+
+def test_a_map_with_words_says_where_they_come_from_and_whom_it_carries(visit):
+    rng = np.random.default_rng(0)
+    points = np.column_stack([np.repeat([-4.0, 4.0], 4), *rng.standard_normal((2, 8))])
+
+    def decode(places):
+        return [Answer(tone(300, 0.5), np.full((32, 22), 0.5), f"clip {int(p[0] > 0) * 4}") for p in places]
+
+    page = visit(w.LatentMap(
+        points, genres=GENRES[:2] * 4, names=[f"clip {i}" for i in range(8)], explained=[0.5, 0.3, 0.1],
+        axis_ends=[("sparse", "full"), ("dark", "bright"), ("", "")], notes=["PC1: fullness", "PC2: centroid", "PC3: nothing"],
+        decoded=w.decoded_grid(points, decode, shape=(3, 4), size=(8, 8))))
+    note = page.locator(".mv-note span")
+    assert note.all_inner_texts() == ["→ sparse ← → full · 50.0 %: PC1: fullness.", "↑ dark ← → bright · 30.0 %: PC2: centroid."]
+    canvas = page.locator(".mv-canvas")
+    box = canvas.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(2, abs=0.02)
+    canvas.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.1})
+    played(page, "decoded")
+    assert "clip 4, carried here" in page.locator(".mv-what").inner_text()
+    assert "towards full" in page.locator(".mv-kind").inner_text() and "clip 4" in page.locator("[role=status]").inner_text()
+    page.get_by_label("horizontal axis").select_option("2")
+    assert note.all_inner_texts()[0] == "→ component 3 · 10.0 %: PC3: nothing."
 
 
 def test_a_slow_answer_for_a_place_that_is_left_is_not_heard(map_page):
@@ -370,3 +395,67 @@ def test_dark_light_and_reduced_motion(visit):
         page.keyboard.press("Enter")
         page.wait_for_selector(".mv[data-played]")
     assert len(looks) == 2
+
+
+def a_level(**options):
+    stops = [(b, tone(220 + 110 * k, 1.0), np.full((32, 43), k / 4)) for k, b in enumerate((1, 10, 100, 1000))]
+    return w.Level(4.0 * 2.0 ** (-np.arange(60) / 4), outside=0.3, noise=0.01, bins=1000, stops=stops, title="a toy", **options)
+
+
+def test_level_runs_along_the_closed_form_and_sounds(visit):
+    level = a_level(marks=[("a model", 50.0, 9.0)])
+    page = visit(level)
+    el, slider = page.locator(".mv"), page.get_by_role("slider", name="β, the price of a nat")
+    page.locator(".mv-play").click()
+    played(page, "β = 1")
+    seen = []
+    for step in (0, 77, 150, 201, 300):
+        slider.fill(str(step))
+        low, high = level.span
+        beta = low * (high / low) ** (step / 300)
+        seen.append([float(v) for v in el.get_attribute("data-level").split()])
+        assert seen[-1] == pytest.approx(level.at(beta), rel=1e-5, abs=1e-5)
+        assert f"{level.at(beta)[0]} of 60 units" in slider.get_attribute("aria-valuetext")
+    units, nats, db = np.array(seen).T
+    assert (np.diff(units) < 0).all() and (np.diff(nats) < 0).all() and (np.diff(db) > 0).all() and units[-1] == 0
+    played(page, "β = 1,000")  # it went on, and the nearest stop is heard
+    assert page.locator(".mv-play").get_attribute("aria-pressed") == "true"
+    assert "picture and sound: β = 1,000: 0 of 60 units, 0 nats" in page.locator(".mv-heard").inner_text()
+    slider.press("Home")
+    played(page, "β = 1")
+    words = page.evaluate("[...document.querySelectorAll('.mv-level canvas')].map((c) => c.mvLabels.map((l) => l[0]))")
+    assert "a model" in words[1] and "drowns at β" in words[0] and "rate, nats per window" in words[1]
+
+
+def test_the_water_is_taken_with_the_mouse_and_the_curve_is_clicked(visit):
+    page = visit(a_level())
+    left, right = page.locator(".mv-level canvas").nth(0), page.locator(".mv-level canvas").nth(1)
+    level = "+document.querySelector('.mv').dataset.level.split(' ')[0]"
+    box = left.bounding_box()
+    counts = []
+    for share in (0.7, 0.5, 0.3):
+        left.click(position={"x": box["width"] * 0.6, "y": box["height"] * share})
+        counts.append(page.evaluate(level))
+    assert counts[0] > counts[1] > counts[2]
+    right.click(position={"x": right.bounding_box()["width"] - 14, "y": 150})
+    assert page.evaluate(level) > counts[-1]
+
+
+def test_level_fits_a_telephone(visit):
+    page = visit(a_level(), viewport={"width": 360, "height": 700}, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    heights = page.evaluate("[...document.querySelectorAll('.mv-level canvas')].map((c) => c.getBoundingClientRect().top)")
+    assert heights[1] > heights[0] + 100  # one below the other
+    page.locator(".mv-play").tap()
+    played(page, "β = 1")
+
+
+def test_morph_says_a_label_at_every_stop(visit):
+    frames = [(tone(220 + 110 * k), np.full((128, 130), k / 4)) for k in range(3)]
+    page = visit(w.Morph(frames, ["β = 1", "β = 10", "β = 3000"]))
+    slider = page.get_by_role("slider", name="from β = 1 to β = 3000")
+    page.locator(".mv-play").click()
+    played(page, "β = 1")
+    slider.press("ArrowRight")
+    played(page, "β = 10")
+    assert page.locator(".mv-where").inner_text() == "β = 10" and slider.get_attribute("aria-valuetext") == "β = 10"

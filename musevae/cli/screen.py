@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NUMBERS', 'UsageError', 'at_least', 'line_of', 'note', 'plain_warnings', 'progress', 'NoNumber', 'option_of',
-           'OutputError', 'Output', 'answer', 'print_json', 'epoch_lines']
+           'OutputError', 'Output', 'answer', 'print_json', 'epoch_lines', 'cell_lines']
 
 # %% ../../nbs/A2a_screen.ipynb #35f03687
 import json
@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
@@ -176,6 +176,28 @@ def epoch_lines() -> Callable[[Mapping[str, float]], None]:
         since = now
         tqdm.write(f"{row['epoch']:>5} {row['beta']:>6.3g} {row['train_elbo_nats']:>11.1f} {row['valid_elbo_nats']:>9.1f} "
                    f"{row['valid_rate_nats']:>7.1f} {row['valid_rmse_db']:>9.3f} {took:>7}")
+        sys.stdout.flush()
+
+    return line
+
+# %% ../../nbs/A2a_screen.ipynb #5cee9002
+def cell_lines() -> Callable[[Mapping[str, Any]], None]:
+    "For `sweep(on_cell=...)`: prints each row as one line, at once, above the bar if there is one."
+    from tqdm import tqdm
+
+    begun = False
+
+    def line(row):
+        nonlocal begun
+        if not begun:
+            begun = True
+            print(f"{'units':>6} {'seed':>4} {'beta':>9} {'nats':>8} {'bit/s':>7} {'RMSE, dB':>9} {'active':>7}", flush=True)
+        front = f"{row['latent_dim']:>6} {row['seed']:>4} "
+        if row["state"] != "done":
+            tqdm.write(f"{front}{row['cell'].split()[0]}: {row['state']}")
+        else:
+            tqdm.write(f"{front}{row['beta']:>9.4g} {row['rate_nats']:>8.1f} {row['bits_per_second']:>7.1f} "
+                       f"{row['rmse_db_sampled']:>9.3f} {row['active_units']:>7}")
         sys.stdout.flush()
 
     return line

@@ -77,7 +77,10 @@ UNITS = {
     "pca_rmse_db": "dB, PCA with {pca_components} components (of {training_windows} training windows)",
     "elbo_nats": "nats per window, higher is better", "distortion_nats": "nats per window",
     "coloured_nats": "nats per window, one Gaussian of the music's colour, without a latent",
-    "rate_nats": "nats per window", "bits_per_second": "bits a second", "active_units": "units",
+    "rate_nats": "nats per window", "rate_global_nats": "nats per window, of the global code",
+    "rate_local_nats": "nats per window, of the code below it", "bits_per_second": "bits a second", "active_units": "units",
+    "charged_units": "units with a rate", "idle_units": "units with a rate that say nothing",
+    "information_nats": "nats per window that the code tells, of {information_ceiling_nats:.1f} that {windows} windows can show",
 }
 
 # %% ../../nbs/A2d_summary.ipynb #a2e01e05
@@ -92,11 +95,14 @@ def evaluation_lines(result: Mapping[str, Any], left_out: int = 0) -> Iterator[s
     yield f"judged on {result['windows']} windows of {result['clips']} clips: {music}"
     if left_out:
         yield f"left out: {left_out} windows that the run was trained or chosen on"
-    inside = ("split", "windows", "clips", "training_windows", "pca_components", "separable_components")
+    inside = ("split", "windows", "clips", "training_windows", "pca_components", "separable_components",
+              "information_ceiling_nats", "verdict")
     for name, value in result.items():
         if not isinstance(value, dict) and name not in inside:
             shown = f"{value:,.2f}" if isinstance(value, float) else value
             yield f"{name:<18} {shown!s:>10}  {UNITS.get(name, '').format_map(result)}".rstrip()
+    if "verdict" in result:
+        yield f"the code is {result['verdict']}"
 
 # %% ../../nbs/A2d_summary.ipynb #12850e0a
 def run_lines(path: Path, found: Mapping[str, Any]) -> Iterator[str]:
@@ -118,5 +124,6 @@ def run_lines(path: Path, found: Mapping[str, Any]) -> Iterator[str]:
                 f"RMSE {best['valid_rmse_db']:.2f} dB on validation clips" if best else "nothing saved yet",
         "judged": f"{judged['windows']} held-out windows: ELBO {judged['elbo_nats']:,.0f} nats per window, one Gaussian "
                   f"without a latent {judged['coloured_nats']:,.0f}" if judged and "coloured_nats" in judged else "not yet",
+        "code": judged["verdict"] if judged and "verdict" in judged else "not judged yet",
         "size": f"{found.get('numbers', 0):,} numbers in the model, {found['megabytes']} MB in the folder",
     })

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import vocoder
+from ..collapse import diagnosis, plot_panel
 from ..corpus import read_audio
 from ..evaluation import Errors, errors, passes
 from ..geometry import groups_of
@@ -35,7 +36,7 @@ _all_ = ["Judged", "judge_run", "evaluate"]
 
 # %% ../../nbs/10b_report.ipynb #7ff22fb5
 _SOUNDS = ("original", "mel-and-back", "reconstruction")
-_FIGURES = ("reconstructions", "residuals", "latent")
+_FIGURES = ("reconstructions", "residuals", "latent", "code")
 
 
 def _sounds(windows: WindowSet, x_hat: torch.Tensor, names: list[str], spec: MelSpec) -> Iterator[tuple[str, bytes]]:
@@ -96,6 +97,7 @@ def _contents(judged: Judged, result: Mapping[str, Any], pairs: int, batch_size:
         drawn = figure_pairs(shown.tensor(), x_hat, spec=spec, names=names, n=len(shown))
         yield "figures/reconstructions.png", png_bytes(drawn)
     yield "figures/residuals.png", png_bytes(plot_calibration(judged.found.residuals, spec, likelihood=vae.likelihood))
+    yield "figures/code.png", png_bytes(plot_panel(diagnosis(judged.found)))
     if (figure := _latent_figure(judged)) is not None:
         yield "figures/latent.png", png_bytes(figure)
     if pairs:
@@ -116,7 +118,8 @@ def save_evaluation(
     """Write an evaluation, all of it or nothing; the files' paths.
 
     `evaluation.json`, `evaluation.csv` (one row a window), `figures/reconstructions.png`, `figures/residuals.png`,
-    `figures/latent.png`, and in `audio/` three sounds for each pair. What an earlier evaluation left in that folder goes.
+    `figures/latent.png`, `figures/code.png`, and in `audio/` three sounds for each pair. What an earlier evaluation left in that
+    folder goes.
 
     Args:
         run: the run.

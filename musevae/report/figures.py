@@ -62,6 +62,8 @@ class Judged:
         return encode_corpus(self.run.vae, self.train)
 
 # %% ../../nbs/10c_figures.ipynb #2de151c5
+# figures of a diagnosis
+PANEL = ("active_units", "charged_units", "idle_units", "information_nats", "information_ceiling_nats", "verdict")
 RESIDUALS = 512  # windows whose residuals are kept: fifty megabytes
 
 # %% ../../nbs/10c_figures.ipynb #1a0b8439
@@ -131,6 +133,12 @@ def _about_data(judged: Judged, source: str | Path | None) -> dict[str, Any]:
     )
 
 # %% ../../nbs/10c_figures.ipynb #02301aaf
+def _level(scale: torch.Tensor) -> float:
+    "A noise scale as one number: its mean over bands; over the places of a basis the root mean square, as a cell has it."
+    scale = scale.double()
+    return float(scale.mean() if scale.ndim < 2 else scale.square().mean().sqrt())
+
+
 def evaluate(
     run: Run,
     windows: WindowSet | Judged | None = None,
@@ -145,7 +153,8 @@ def evaluate(
     `windows`, `clips`, `split`; `latent_dim`; `rmse_db`, `l1_db` (from the posterior mean), `rmse_db_sampled` (from one
     draw); `elbo_nats`, `distortion_nats`, `rate_nats` per window at β = 1 (one draw a window), and where a
     global code stands above a local one `rate_global_nats` and `rate_local_nats`; `bits_per_second`, the rate over the
-    window's length; `active_units`, and a `verdict` on the code in words; what `linear_baselines` returns; `probe_*`;
+    window's length; `active_units`, `charged_units`, `idle_units`,
+    `information_nats` with its ceiling, and a `verdict` on the code in words; what `linear_baselines` returns; `probe_*`;
     `rmse_db_by_genre`; and `data`: what was judged. Only windows that the run was not trained on are used.
 
     Args:
@@ -180,10 +189,9 @@ def evaluate(
     result |= {name: value for name, value in linear.items() if name.endswith("_nats")}
     result |= dict(
         bits_per_second=found.rate_nats / math.log(2) / run.spec.seconds,
-        active_units=found.active_units,
-        verdict=diagnosis(found, seed=seed).verdict,
+        **{name: value for name, value in diagnosis(found, seed=seed).figures().items() if name in PANEL},
         likelihood=vae.likelihood.name,
-        scale_db=float(torch.as_tensor(vae.scale).double().mean()) * run.spec.top_db,
+        scale_db=_level(vae.scale) * run.spec.top_db,
     )
     result |= _probe_figures(judged, seed)
     by_genre = pd.Series(found.by_window["rmse_db"] ** 2).groupby(judged.windows.table["genre"].to_numpy()).mean() ** 0.5

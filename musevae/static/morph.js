@@ -3,7 +3,9 @@
 function draw(model, el) {
   const labels = model.get("labels"), duration = model.get("duration"), top = model.get("sample_rate") / 2;
   const images = parts(model.get("images"), model.get("images_end")), n = images.length;
-  const name = (i) => (i === 0 ? labels[0] : i === n - 1 ? labels[1] : `${Math.round((100 * i) / (n - 1))} % of the way`);
+  const [first, last] = [labels[0], labels.at(-1)]; // a label for every stop, or one for each end
+  const between = (i) => (i === 0 ? first : i === n - 1 ? last : `${Math.round((100 * i) / (n - 1))} % of the way`);
+  const name = labels.length === n ? (i) => labels[i] : between;
   const voice = new Voice({
     loop: true,
     onframe: (t) => { view.show(t); clock(time, t, duration); },
@@ -28,7 +30,7 @@ function draw(model, el) {
     model.save_changes();
   }
   const title = model.get("title");
-  const button = playButton(title || `${labels[0]} to ${labels[1]}`, toggle);
+  const button = playButton(title || `${first} to ${last}`, toggle);
   const time = h("span", { class: "mv-time" });
   const where = h("output", { class: "mv-where" });
   const view = spectrogram({
@@ -36,15 +38,15 @@ function draw(model, el) {
     seek: (t, press) => (voice.playing || press ? start(t) : voice.seek(t)),
   });
   const slider = h("input", { type: "range", class: "mv-slider", min: 0, max: n - 1, step: 1, value: 0,
-    "aria-label": `from ${labels[0]} to ${labels[1]}` });
+    "aria-label": `from ${first} to ${last}` });
   slider.addEventListener("input", () => choose(+slider.value));
   slider.addEventListener("keydown", (event) => {
     if (event.key === " " || event.key === "Enter") { event.preventDefault(); toggle(); }
   });
   const ticks = h("div", { class: "mv-ticks", "aria-hidden": "true" }, ...images.map(() => h("i")));
-  el.append(h("div", { class: "mv-card mv-morph", role: "group", "aria-label": title || `morph from ${labels[0]} to ${labels[1]}` },
+  el.append(h("div", { class: "mv-card mv-morph", role: "group", "aria-label": title || `morph from ${first} to ${last}` },
     h("div", { class: "mv-bar" }, button, title ? h("span", { class: "mv-title" }, title) : null, where, time), view.frame,
-    h("div", { class: "mv-ends" }, h("span", {}, labels[0]), h("div", { class: "mv-track" }, ticks, slider), h("span", {}, labels[1]))));
+    h("div", { class: "mv-ends" }, h("span", {}, first), h("div", { class: "mv-track" }, ticks, slider), h("span", {}, last))));
   clock(time, 0, duration);
   choose(clamp(model.get("selected"), 0, n - 1));
   const follow = () => { if (model.get("selected") !== voice.active) choose(model.get("selected")); };

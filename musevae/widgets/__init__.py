@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Rows', 'Player', 'Players', 'Compare', 'Morph', 'Schedule', 'mp3', 'spectrogram_png', 'matched', 'standalone_html',
-           'LatentMap', 'decoded_grid']
+           'LatentMap', 'decoded_grid', 'Level']
 
 # %% ../../nbs/A1_widgets.ipynb #4b268b2a
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ import anywidget
 import numpy as np
 from traitlets import Bool, Bytes, Enum, Float, Int, List, Unicode
 
+from .level import Level as Level
 from .media import as_long, matched, mel_picture, mp3, spectrogram_png
 from .page import Widget, pack, scripts
 from .page import standalone_html as standalone_html
@@ -21,7 +22,7 @@ from .scatter import LatentMap as LatentMap
 from .scatter import decoded_grid as decoded_grid
 
 # %% ../../nbs/A1_widgets.ipynb #a1000001
-_all_ = ["mp3", "spectrogram_png", "matched", "standalone_html", "LatentMap", "decoded_grid"]
+_all_ = ["mp3", "spectrogram_png", "matched", "standalone_html", "LatentMap", "decoded_grid", "Level"]
 
 # %% ../../nbs/A1_widgets.ipynb #f1d08f2b
 class _Sounding(Widget):
@@ -161,14 +162,14 @@ class Morph(_Sounding):
 
     Args:
         frames: (y, x) of each step from A to B, two or more; x may be None.
-        labels: names of the two ends.
+        labels: names of the two ends, or of every step.
         sample_rate: Hz.
         title: above the slider.
         level_db: RMS all are played at, dB below full scale.
         hop: samples from frame to frame of a given picture.
 
     Raises:
-        ValueError: for fewer than two steps, or other than two labels.
+        ValueError: for fewer than two steps, or another number of labels.
     """
 
     _esm = scripts("core.js", "morph.js")
@@ -180,8 +181,8 @@ class Morph(_Sounding):
         title: str = "", level_db: float = -20.0, hop: int = 512,
     ) -> None:
         frames, labels = list(frames), [str(label) for label in labels]
-        if len(frames) < 2 or len(labels) != 2:
-            raise ValueError(f"frames, labels: expected ≥ 2 and 2, got {len(frames)} and {len(labels)}")
+        if len(frames) < 2 or len(labels) not in (2, len(frames)):
+            raise ValueError(f"frames, labels: expected ≥ 2 and 2, or as many, got {len(frames)} and {len(labels)}")
         rows = [(f"step {i}", *frame) for i, frame in enumerate(frames)]
         super().__init__(rows, sample_rate, title=title, level_db=level_db, hop=hop, together=True)
         self.labels, self.duration = labels, self.durations[0]
