@@ -120,7 +120,7 @@ class Inverter:
         return self.invert(x, ref_db) if past is None else self.go_on(x, ref_db, past)
 
     def go_on(self, x: torch.Tensor, ref_db: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
-        "What `follow` does with checked `x` and `ref_db` and a `past`: fades over a quarter of a hop, unless a child knows better."
+        "What `follow` does with checked `x`, `ref_db` and a `past`: fades over a quarter hop, unless a child knows better."
         return after(past, self.invert(x, ref_db), self.spec.hop // 4)
 
 # %% ../../nbs/11_vocoder.ipynb #c189bab5
