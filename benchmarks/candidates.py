@@ -2,7 +2,7 @@
 
     python benchmarks/candidates.py DATA [--seeds 2] [--latent-dim 512]
 
-Each candidate gets the floating-point operations (counted, not timed) that the preset `demo` needs, rounded to whole epochs
+Each candidate gets the floating-point operations (counted, not timed) that the preset `transform` needs, rounded to whole epochs
 of its own, and warms up for the same share of its steps. All decode around the mean spectrum, with one noise scale for all
 bands. Rows go to `nbs/results/candidates.csv`, one a candidate and seed; those that are there, made from the same, are skipped.
 """
@@ -50,9 +50,9 @@ def cost_of(name):
 
 
 def training(name):
-    "How a candidate is trained: as many operations as `demo` takes, at its own learning rate."
-    budget = preset("demo").train.epochs * cost_of(next(iter(CANDIDATES)))
-    share = budget / cost_of(name) / preset("demo").train.epochs
+    "How a candidate is trained: as many operations as `transform` takes, at its own learning rate."
+    budget = preset("transform").train.epochs * cost_of(next(iter(CANDIDATES)))
+    share = budget / cost_of(name) / preset("transform").train.epochs
     config = TrainConfig(epochs=max(1, round(budget / cost_of(name))), learning_rate=CANDIDATES[name][1])
     return replace(config, warmup_steps=max(1, round(share * config.warmup_steps))) if "paper" in name else config
 

@@ -2,7 +2,7 @@
 
     python benchmarks/global_code.py DATA [--approximate MELS.npz] [--seeds 0 1 2]
 
-Trains the global code of preset `global` (32 units, no local units, no filters, 12 epochs, the best by its bound on validation
+Trains the global code of preset `demo` (32 units, no local units, no filters, 12 epochs, the best by its bound on validation
 windows) on the made corpus, on the corpus DATA, each divided by clip with several seeds, and on approximate mels divided by
 artist (70, 10 and 20 % of them). `floor` says how bins at -80 dB count: as a density, or charged for lying there. Beside the
 bound stands the evidence of the coloured Gaussian without a code in the same count, and a landmark: the best scale of 80 groups
@@ -88,7 +88,7 @@ def trained(chosen, x, x_valid, seed):
 
 def rate_and_error(vae, x, x_test):
     "Rate and error in dB with 480 local units below the global code of `vae`, and the linear code's error at that rate."
-    whole = preset("global", global_dim=vae.config.global_dim, filter_blocks=0).vae.build(MelSpec()).initialise(x)
+    whole = preset("demo", global_dim=vae.config.global_dim, filter_blocks=0).vae.build(MelSpec()).initialise(x)
     whole.decoder.path.closed.code.load_state_dict(vae.decoder.path.closed.code.state_dict())
     here = judge(whole, x_test)
     linear = []
@@ -117,8 +117,8 @@ def main():
     args = parser.parse_args()
     for name, seed, key, (x, x_valid, x_test) in corpora(args.data, args.approximate, args.seeds):
         for floor in args.floors:
-            chosen = preset("global", latent_dim=args.units, global_dim=args.units, filter_blocks=0, epochs=12,
-                            floor_tail=TAILS[floor])
+            chosen = preset("demo", latent_dim=args.units, global_dim=args.units, filter_blocks=0, epochs=12,
+                            learning_rate=1.5e-3, weight_decay=0.03, floor_tail=TAILS[floor])
             labels = dict(data=name, model=f"g, {args.units} units", floor=floor, seed=seed)
             made_from = labels | dict(measure=MEASURE, preset=chosen)
             if LEDGER.has(labels, made_from, key):

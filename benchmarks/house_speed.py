@@ -9,9 +9,9 @@ the same task, whoever went second going first in the next round. `speed` is the
 over rounds, with the quartiles beside it: above 1 the house has become faster, 0.95 is a twentieth slower. Tasks:
 
 `mel, batch`: 32 windows to pictures; `mel, clip`: 30 s of sound, cut and to pictures; `cache`: the windows of 20
-clips, from files into an empty folder; `step`: one training step of preset `demo`, as each version's own `training_speed.py` takes
-it; `evaluate` and `map`: those commands on a small run of preset `linear`, figures and sounds included; `import ...` and
-`help`: a new interpreter each time.
+clips, from files into an empty folder; `step`: one training step of preset `transform` (once `demo`), as each version's own
+`training_speed.py` takes it; `evaluate` and `map`: those commands on a small run of preset `linear`, figures and sounds
+included; `import ...` and `help`: a new interpreter each time.
 """
 
 import argparse
@@ -68,8 +68,10 @@ def tasks(tree: Path, music: Path, work: Path, batch: int, latent_dim: int) -> d
     corpus, run = load_corpus(music), work / "run"
     first_of("musevae.runs.train", "musevae.training.train")(
         split_clips(corpus), run, preset="linear", latent_dim=latent_dim, progress=False)
+    presets = first_of("musevae.presets.PRESETS", "musevae.training.PRESETS")
     step = importlib.import_module("training_speed").Step(
-        "demo", latent_dim, "float32", torch.rand(256, 1, *spec.shape, generator=noise).half(), batch, torch.device("cpu"))
+        "transform" if "transform" in presets else "demo", latent_dim, "float32",
+        torch.rand(256, 1, *spec.shape, generator=noise).half(), batch, torch.device("cpu"))
 
     def cache() -> None:
         with tempfile.TemporaryDirectory(dir=work) as empty:

@@ -1,12 +1,13 @@
 """Reconstruction and ELBO of the presets beside their baselines, over seeds, latent sizes and kinds of unseen music.
 
-    python benchmarks/quality.py DATA [--models demo ...] [--latent-dims 64 512 1024 2048] [--seeds 3] [--artist 64 512]
+    python benchmarks/quality.py DATA [--models transform ...] [--latent-dims 64 512 1024 2048] [--seeds 3] [--artist 64 512]
 
 A seed is a split and a training: every seed divides the corpus anew (by clip: other clips, perhaps of known artists; by
 artist: other artists), fits the baselines and trains the presets on its training part, and judges all on its test part.
-The transform is judged as `demo` is before its first step: through the Softplus and the leak, noise scales by the band.
-The paper's network gets the floating-point operations of `demo` (`step_flops`), rounded up to whole epochs, and the same
-start: the mean spectrum. Models without units have the latent size 0. Rows go to `nbs/results/quality.csv`, one a model;
+The transform is judged as the preset `transform` is before its first step: through the Softplus and the leak, noise scales
+by the band.
+The paper's network gets the floating-point operations of `transform` (`step_flops`), rounded up to whole epochs, and the
+same start: the mean spectrum. Models without units have the latent size 0. Rows go to `nbs/results/quality.csv`, one a model;
 those that are there, made from the same, are skipped: a killed run goes on.
 """
 import argparse
@@ -71,19 +72,20 @@ def without_units(name, x, x_test):
 
 
 def budget(d):
-    "The preset `paper` cut to the floating-point operations that `demo` takes on the same windows, and begun as `demo` is."
-    x, demo = torch.zeros(4, 1, *MelSpec().shape), preset("demo", latent_dim=d)
-    cost = {n: step_flops(ConvVAE(preset(n, latent_dim=d).vae), x) for n in ("demo", "paper")}
-    share = cost["demo"] / cost["paper"]
-    return preset("paper", latent_dim=d, profile=True, per_band=True, epochs=math.ceil(demo.train.epochs * share),
-                  warmup_steps=math.ceil(demo.train.warmup_steps * share), average=demo.train.average, batch_size=32,
+    "The preset `paper` cut to the floating-point operations that `transform` takes on the same windows, and begun as it is."
+    x, ours = torch.zeros(4, 1, *MelSpec().shape), preset("transform", latent_dim=d)
+    cost = {n: step_flops(ConvVAE(preset(n, latent_dim=d).vae), x) for n in ("transform", "paper")}
+    share = cost["transform"] / cost["paper"]
+    return preset("paper", latent_dim=d, profile=True, per_band=True, epochs=math.ceil(ours.train.epochs * share),
+                  warmup_steps=math.ceil(ours.train.warmup_steps * share), average=ours.train.average, batch_size=32,
                   learning_rate=3e-4, anneal="constant")
 
 
 PRESETS = {
     "demo": lambda d: preset("demo", latent_dim=d),
-    "demo, one noise scale": lambda d: preset("demo", latent_dim=d, per_band=False),
-    "linear filters": lambda d: preset("demo", latent_dim=d, linear_filters=True),
+    "transform": lambda d: preset("transform", latent_dim=d),
+    "transform, one noise scale": lambda d: preset("transform", latent_dim=d, per_band=False),
+    "linear filters": lambda d: preset("transform", latent_dim=d, linear_filters=True),
     "separable transform": lambda d: preset("linear", latent_dim=d, per_band=True),
     "the paper's network": budget,
 }
@@ -92,7 +94,7 @@ PRESETS = {
 def made_from(model, split, latent_dim, seed):
     "The settings that a row of these labels is made from."
     chosen = PRESETS[model](int(latent_dim)) if model in PRESETS else None
-    name = "demo" if model == "demo, one noise scale" else model
+    name = "transform" if model == "transform, one noise scale" else model
     return dict(measure=MEASURE.get(model, 1), model=name, split=split, d=int(latent_dim), seed=int(seed), preset=chosen)
 
 
@@ -133,8 +135,8 @@ def main():
     "Measure what is missing, row by row."
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("--models", nargs="+", default=[*WITHOUT_UNITS, "PCA", "separable transform", "demo", "linear filters",
-                                                        "the paper's network"])
+    parser.add_argument("--models", nargs="+", default=[*WITHOUT_UNITS, "PCA", "separable transform", "transform", "demo",
+                                                        "linear filters", "the paper's network"])
     parser.add_argument("--latent-dims", type=int, nargs="+", default=[64, 512, 1024, 2048])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--splits", nargs="+", default=["clip", "artist"])

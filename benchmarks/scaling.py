@@ -4,7 +4,7 @@
 
 One factor is varied at a time, latent size 512. Data: the made corpus, 40 to 320 training clips, as many steps for each,
 judged on the same 40 clips that no training saw. Training and network: the corpus DATA, split by clip as in `quality.py`,
-preset `demo` for a quarter to three times its epochs, and preset `gtzan`'s deeper filters for 20 epochs; one noise scale for
+preset `transform` for a quarter to three times its epochs, and `gtzan`'s deeper filters for 20 epochs; one noise scale for
 all bands. Rows go to
 `nbs/results/scaling.csv`, one a training; those that are there, made from the same, are skipped: a killed run goes on.
 """
@@ -24,15 +24,17 @@ from musevae.windows import mel_windows
 
 LEDGER = Ledger("scaling", ["factor", "value", "seed"])
 MEASURE = 1  # goes up with what is measured, or how
-STEPS = 450  # of the data curve, as the demo run has
+STEPS = 450  # of the data curve, as preset transform has on the made corpus
 
 
 def made_from(factor, value, seed):
     "The settings that a row of these labels is made from."
     if factor == "network":
-        chosen = preset(value, latent_dim=512, per_band=False, epochs=20, batch_size=32)
+        filters = preset(value).vae
+        chosen = preset("transform", latent_dim=512, per_band=False, epochs=20, batch_size=32,
+                        filter_blocks=filters.filter_blocks, filter_width=filters.filter_width)
     else:
-        chosen = preset("demo", latent_dim=512, per_band=False, **({"epochs": int(value)} if factor == "epochs" else {}))
+        chosen = preset("transform", latent_dim=512, per_band=False, **({"epochs": int(value)} if factor == "epochs" else {}))
     return dict(measure=MEASURE, factor=factor, value=value, seed=int(seed), steps=STEPS, preset=chosen)
 
 
@@ -58,7 +60,7 @@ def main():
         print(labels | row, flush=True)
 
     real = load_corpus(args.data, on_fault="ignore")
-    epochs = preset("demo").train.epochs
+    epochs = preset("transform").train.epochs
     for seed in range(args.seeds):
         windows = mel_windows(split_clips(real, seed=seed), progress=False)
         parts = [windows.select(s).tensor() for s in ("train", "valid", "test")]

@@ -1,11 +1,11 @@
 """Peak resident memory of a training, a process of its own for each preset.
 
-    python benchmarks/training_memory.py [--presets demo gtzan] [--steps 20] [--store]
+    python benchmarks/training_memory.py [--presets transform demo gtzan] [--steps 20] [--store]
 
 The windows are random numbers of the real size, float16, mapped from a file as the cache of `mel_windows` maps them, and
-read once, as it reads them; `demo` gets the 480 of the book's made corpus, the others GTZAN's 6,000; 80 % to learn
+read once, as it reads them; `transform` and `demo` get the 480 of the book's made corpus, the others GTZAN's 6,000; 80 % to learn
 from, 10 % to choose by. A training as `musevae.runs.train` makes it: initialisation, evaluation and checkpoint at step 0, then
-steps (of `demo` more than an epoch, so that a second evaluation is among them), a Ctrl-C and the checkpoint it makes.
+steps (of these more than an epoch, so that a second evaluation is among them), a Ctrl-C and the checkpoint it makes.
 Peaks are the kernel's VmHWM (Linux), in GB of 10⁹ bytes: libraries and mapped pages count. Each column says how far the
 peak had come when that stage was over.
 """
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WINDOWS = {"demo": 480}  # GTZAN's otherwise
+WINDOWS = {"transform": 480, "demo": 480}  # GTZAN's otherwise
 
 
 def peak():
@@ -29,9 +29,9 @@ def peak():
 
 def made_from(preset):
     "The settings that a row of these labels is made from."
-    from musevae.presets import preset as chosen
+    from training_speed import named
 
-    return dict(preset=chosen(preset, per_band=False), windows=WINDOWS.get(preset, 6000))
+    return dict(preset=named(preset), windows=WINDOWS.get(preset, 6000))
 
 
 def windows_on_disk(path, n, shape):
@@ -50,10 +50,10 @@ def train_once(name, path, steps):
     import numpy as np
     import pandas as pd
     import torch
+    from training_speed import named
 
     from musevae.fitting import fit
     from musevae.mel import MelSpec
-    from musevae.presets import preset as chosen
     from musevae.vae import ConvVAE
     from musevae.windows import WindowSet
 
@@ -66,7 +66,7 @@ def train_once(name, path, steps):
     table["split"] = np.repeat(["train", "valid", "test"], [n - 2 * tenth, tenth, tenth])
     windows = WindowSet(x, np.zeros(n, np.float32), table, MelSpec(), "random")
     stages["windows"] = peak()
-    settings = chosen(name, epochs=None if steps else 1, per_band=False)
+    settings = named(name) if steps else named(name, epochs=1)
     torch.manual_seed(0)
     vae = ConvVAE(settings.vae, windows.spec)
     x_train, x_valid = (torch.from_numpy(windows.select(split).x[:]).unsqueeze(1) for split in ("train", "valid"))
@@ -93,7 +93,7 @@ def train_once(name, path, steps):
 def main():
     "Measure each preset in a process of its own; print and write the table."
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", nargs="+", default=["demo", "gtzan"])
+    parser.add_argument("--presets", nargs="+", default=["transform", "transform, deep", "demo", "gtzan"])
     parser.add_argument("--steps", type=int, default=20, help="Ctrl-C after so many; 0: one whole epoch")
     parser.add_argument("--store", action="store_true", help="write nbs/results/training_memory.csv")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)

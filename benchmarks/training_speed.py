@@ -25,13 +25,21 @@ from musevae.presets import preset as chosen
 from musevae.training import adam, average_weights, batch_of, learn, noise_of, step_flops
 from musevae.vae import ConvVAE
 
+PRESETS = ("transform", "transform, deep", "demo", "gtzan", "paper")
 VARIANTS = ["float32", "tf32", "bf16", "compile"]
 LEDGER = Ledger("training_speed", ["preset", "latent_dim", "variant", "device"])
 
 
 def made_from(preset, latent_dim, variant, device):
     "The settings that a row of these labels is made from."
-    return dict(preset=chosen(preset, latent_dim=int(latent_dim), per_band=False), variant=variant)
+    return dict(preset=named(preset, latent_dim=int(latent_dim)), variant=variant)
+
+
+def named(name, **changes):
+    "A preset, or `transform` with the filters and batches of `gtzan`; one noise scale."
+    if name == "transform, deep":
+        return chosen("transform", per_band=False, filter_blocks=4, filter_width=256, epochs=100, batch_size=64, **changes)
+    return chosen(name, per_band=False, **changes)
 
 
 @contextlib.contextmanager
@@ -58,7 +66,7 @@ class Step:
     def __init__(self, name, latent_dim, variant, x, batch, device):
         torch.manual_seed(0)
         width = "bf16" if variant == "bf16" else "no"
-        self.chosen = chosen(name, latent_dim=latent_dim, per_band=False, learning_rate=1e-4, mixed_precision=width)
+        self.chosen = named(name, latent_dim=latent_dim, learning_rate=1e-4, mixed_precision=width)
         self.x, self.batch, self.device, self.n = x, batch, device, 0
         self.vae = ConvVAE(self.chosen.vae, MelSpec()).initialise(x[:64].float().cpu()).to(device).train()
         self.mean_vae = copy.deepcopy(self.vae) if self.chosen.train.average else None
@@ -91,7 +99,7 @@ def main():
     variants = args.variants or (["float32"] if device.type == "cpu" else VARIANTS)
     x = torch.rand(512, 1, *MelSpec().shape, generator=torch.Generator().manual_seed(0)).half().to(device)
     a = torch.randn(2048, 2048, device=device)
-    rows = [(name, d, v) for v in variants for d in args.latent_dims for name in ("demo", "gtzan", "paper")]
+    rows = [(name, d, v) for v in variants for d in args.latent_dims for name in PRESETS]
     steps = {row: Step(*row, x, args.batch, device) for row in rows}
     flops = {row: args.batch * step_flops(step.vae, x[:4].float()) for row, step in steps.items()}
     times, loads, matmul = ({row: [] for row in rows} for _ in range(3))

@@ -36,15 +36,16 @@ def interpolate(vae: ConvVAE, x_a: torch.Tensor, x_b: torch.Tensor, steps: int =
 # %% ../nbs/10a_generation.ipynb #6c9fbaad
 @torch.no_grad()
 def sample(
-    vae: ConvVAE, n: int, seed: int | torch.Generator = 0, *, aggregate: Latents | None = None
+    vae: ConvVAE, n: int, seed: int | torch.Generator = 0, *, aggregate: Latents | None = None, grain: bool = False
 ) -> torch.Tensor:
-    """Pictures of codes that no music was behind: `(n, 1, n_mels, frames)`, at least 0, without the likelihood's noise.
+    """Pictures of codes that no music was behind: `(n, 1, n_mels, frames)`, at least 0.
 
     Args:
         vae: the model.
         n: pictures.
         seed: a number, or a generator that goes on where the last batch left it.
         aggregate: latents of a corpus: z is drawn from the Gaussian with the moments of their q(z); None: from the prior.
+        grain: draw the likelihood's noise too, and clip to [0, 1] as data are.
 
     Raises:
         ValueError: for fewer than one.
@@ -61,17 +62,23 @@ def sample(
         mean = aggregate.mean.astype(np.float64)
         cov = np.cov(mean.T).reshape(d, d) + np.diag((aggregate.std.astype(np.float64) ** 2).mean(0))
         z = torch.from_numpy(mean.mean(0)) + z @ torch.from_numpy(np.linalg.cholesky(cov)).T
-    return vae.picture(z.to(vae.device, torch.float32)).clamp_min(0).cpu()
+    z = z.to(vae.device, torch.float32)
+    x_hat = vae.picture(z)
+    if not grain:
+        return x_hat.clamp_min(0).cpu()
+    noisy = [vae.likelihood.draw(x, generator, code) for x, code in zip(x_hat.split(1), z.split(1), strict=True)]
+    return torch.cat(noisy).clamp(0, 1).cpu()
 
 # %% ../nbs/10a_generation.ipynb #a9c0cd7d
 @torch.no_grad()
-def with_noise(vae: ConvVAE, x_hat: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def with_noise(vae: ConvVAE, x_hat: torch.Tensor, seed: int = 0, *, z: torch.Tensor | None = None) -> torch.Tensor:
     """x from p(x|z): pictures with the noise drawn that the likelihood puts on them, clipped to [0, 1] as data are.
 
     Args:
         vae: the model, whose likelihood and scale say what noise.
         x_hat: pictures from its decoder, `(n, 1, n_mels, frames)`.
         seed: of the noise.
+        z: the codes `(n, d)` of the pictures, for noise that follows them.
     """
     x_hat, generator = torch.as_tensor(x_hat).float().cpu(), torch.Generator().manual_seed(seed)
-    return vae.likelihood.draw(x_hat, generator).clamp(0, 1)
+    return vae.likelihood.draw(x_hat, generator, z).clamp(0, 1)

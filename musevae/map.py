@@ -14,15 +14,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .coordinates import MEASURES, AxisName, axis_names, map_axes, measured
 from .corpus.audio import read_audio
-from .latent import LatentPCA, encode_corpus, unit_effects
+from .latent import encode_corpus
 from .mel import MelSpec
 from .runs import Run
 from .store import folder, write_text
 from .vocoder import Inverter, get_inverter
 from .widgets.media import matched, mp3, spectrogram_png
 from .widgets.page import standalone_html
-from .widgets.scatter import Decode, LatentMap, decoded_grid
+from .widgets.scatter import Answer, LatentMap, decoded_grid
 from .windows import WindowSet
 
 # %% ../nbs/09c_map.ipynb #60aa400d
@@ -42,8 +43,8 @@ def middle_windows(table: pd.DataFrame, n_clips: int | None = None) -> np.ndarra
 def _sound_decoder(
     decode: Callable[[torch.Tensor], torch.Tensor], spec: MelSpec, *, seconds: float, ref_db: float,
     inverter: Inverter | None = None,
-) -> Decode:
-    """A function z `(n, d)` → n pairs (sound, picture): what the decoder makes of codes.
+) -> Callable[..., list[tuple]]:
+    """A function z `(n, d)` → n pairs (sound, picture); given levels in dB and names of the clips carried, n of `Answer`.
 
     Args:
         decode: z `(n, d)` → pictures `(n, 1, n_mels, frames)`.
@@ -56,62 +57,63 @@ def _sound_decoder(
     frames = min(spec.frames, 1 + round(seconds * spec.sample_rate) // spec.hop)
 
     @torch.no_grad()
-    def make(z):
+    def make(z, levels=None, carried=None):
         x = decode(torch.from_numpy(np.asarray(z, dtype=np.float32))).cpu()
-        y = inverter(x[..., :frames], torch.full((len(x),), float(ref_db)))
-        return [(sound.numpy(), picture) for sound, picture in zip(y, x[:, 0, :, :frames].numpy(), strict=True)]
+        levels = torch.full((len(x),), float(ref_db)) if levels is None else torch.as_tensor(levels, dtype=torch.float32)
+        y = inverter(x[..., :frames], levels)
+        pairs = list(zip(y.numpy(), x[:, 0, :, :frames].numpy(), strict=True))
+        return pairs if carried is None else [Answer(*pair, name) for pair, name in zip(pairs, carried, strict=True)]
 
     return make
 
 # %% ../nbs/09c_map.ipynb #9c0c0015
-def _principal_axes(vae, latents, components):
-    "Principal components of the clips' means (of the windows', under 4 clips), each unit weighted by what it does to a picture."
-    clips = latents.clips()
-    mean, statistic = (latents.mean, "E[z|x]") if len(clips) < 4 else (clips.mean, "clip means of E[z|x]")
-    if len(mean) < 3:
-        raise ValueError(f"windows: expected at least 3 for a map, got {len(latents.mean)}")
-    effects = unit_effects(vae, latents.mean)
-    return LatentPCA.fit(mean, components=components, unit_weights=effects, statistic=f"{statistic}, dB")
-
-
 def _names(table):
     "What each window is called: its clip, its number, its part of the split."
     split = table["split"].fillna("not split") if "split" in table else pd.Series("not split", table.index)
     return [f"{r.track} · window {r.window} · {s}" for r, s in zip(table.itertuples(), split, strict=True)]
 
+
+def _note(name: AxisName, component: str, clips: int) -> str:
+    "Where the words of an axis come from, for a footnote."
+    if not name.low:
+        return f"{component}; nothing that was measured goes with it"
+    r = f"{name.correlation:.2f}".replace("-", "−")
+    return f"{component}; named after the {MEASURES[name.measure].about} (r = {r} over {clips} clips)"
+
 # %% ../nbs/09c_map.ipynb #4cae7dc7
 def latent_map(
-    run: Run, windows: WindowSet | None = None, *, components: int = 6, n_clips: int | None = None,
+    run: Run, windows: WindowSet | None = None, *, coordinates: str = "auto", components: int = 6, n_clips: int | None = None,
     seconds: float = 2.5, decoded: Sequence[int] | None = (5, 7),
     arrows: Sequence[tuple[np.ndarray, np.ndarray, str]] = (), title: str | None = None, size: Sequence[int] = (40, 68),
 ) -> LatentMap:
-    """The latent space as a map that plays: one window of each clip, its posterior mean E[z|x] on principal axes.
+    """The latent space as a map that plays: one window of each clip, its posterior mean on principal axes.
 
-    Hover shows a point's name and spectrogram, click plays it; an empty place plays what the decoder makes of it.
-    The axes are those along which clips differ most to the ear of the decoder: the principal components of the clips'
-    means (of the windows', where there are fewer than 4 clips), each unit weighted by its `unit_effects`, so that
-    distances are dB of picture.
+    Hover shows a point's name and spectrogram, click plays it; an empty place plays what the decoder makes of it. The axes are
+    those along which clips differ most to the ear of the decoder (see `map_axes`), and their ends are called what
+    `axis_names` finds. Where they are those of a global code, an empty place plays the clip nearest to it, carried there.
 
     Args:
         run: whose model decodes.
         windows: what the map shows; default: the run's own.
+        coordinates: what it is drawn from: "global", "all", or "auto": the global code of a model that has one.
         components: principal components to choose axes from.
         n_clips: at most so many clips, spread over the genres; default: all.
         seconds: of sound a point, at most a window.
         decoded: rows and columns of places that the decoder answers for; None: no places.
         arrows: (code from `(d,)`, code to `(d,)`, label): interventions, say.
-        title: default: how many windows, and which statistic.
+        title: default: how many windows, and of a whole code which statistic.
         size: pixels of a spectrogram, up and across, at most.
 
     Raises:
-        ValueError: for fewer than 3 windows, or windows of another mel front end.
+        ValueError: for fewer than 3 windows, windows of another mel front end, or coordinates that the model has not.
     """
     windows, spec, vae = run.windows() if windows is None else windows, run.spec, run.vae
     spec.check(windows.spec.fingerprint, "windows")
     latents = encode_corpus(vae, windows)
-    pca = _principal_axes(vae, latents, components)
+    axes = map_axes(vae, latents, coordinates, components=components)
     shown = middle_windows(windows.table, n_clips)
-    table, points = windows.table.iloc[shown], pca.transform(latents.mean[shown])
+    table, codes, levels = windows.table.iloc[shown], latents.mean[shown], np.asarray(windows.ref_db)[shown]
+    points = axes.points(codes)
     seconds = min(seconds, spec.seconds)
     rate, frames = spec.sample_rate, min(spec.frames, 1 + round(seconds * spec.sample_rate) // spec.hop)
     size, lasting = (min(size[0], spec.n_mels), min(size[1], frames)), frames * spec.hop / rate
@@ -120,12 +122,19 @@ def latent_map(
     to_sound = _sound_decoder(
         lambda z: vae.picture(z.to(vae.device)).clamp(0, 1), spec, seconds=seconds, ref_db=float(np.median(windows.ref_db))
     )
-    grid = decoded and decoded_grid(
-        points, lambda at: to_sound(pca.inverse(at)), shape=decoded, sample_rate=rate, size=size, hop=spec.hop
-    )
-    seen = pca.explained_variance_ratio
-    drawn = [(pca.transform(a[None])[0], pca.transform(b[None])[0], label) for a, b, label in arrows]
-    return LatentMap(
+
+    def places(at, plane=(0, 1)):
+        "Answers for places `at` of a plane."
+        z, nearest = axes.places(at, plane, codes)
+        if (nearest < 0).any():
+            return to_sound(z)
+        return to_sound(z, levels[nearest], [str(table["track"].iloc[i]) for i in nearest])
+
+    grid = decoded and decoded_grid(points, places, shape=decoded, sample_rate=rate, size=size, hop=spec.hop)
+    seen, statistic = axes.pca.explained_variance_ratio, axes.pca.statistic
+    words = axis_names(axes.points(latents.mean), measured(windows), windows.table["track"])
+    drawn = [(axes.points(a[None])[0], axes.points(b[None])[0], label) for a, b, label in arrows]
+    the_map = LatentMap(
         points,
         genres=table["genre"].fillna("unknown").astype(str).tolist(),
         names=_names(table),
@@ -133,13 +142,17 @@ def latent_map(
         images=[spectrogram_png(np.asarray(windows.x[i, :, :frames], np.float32), size=size, seconds=lasting) for i in shown],
         explained=seen.tolist(),
         decoded=grid or None,
-        decode=lambda at: to_sound(pca.inverse(at)),
+        decode=lambda at: places(at, the_map.axes),
         arrows=drawn,
-        axis_names=[f"PC{i + 1} of {pca.statistic}" for i in range(len(seen))],
+        axis_names=[f"PC{i + 1} of {statistic}" for i in range(len(seen))],
+        axis_ends=[(name.low, name.high) for name in words],
+        notes=[_note(name, f"PC{i + 1} of {statistic}", windows.table["track"].nunique()) for i, name in enumerate(words)],
         sample_rate=rate,
         hop=spec.hop,
-        title=title or f"{len(shown)} windows, one a clip, at their posterior means E[z|x]",
+        title=title or (f"{len(shown)} clips, a window of each" if axes.letter == "g" else
+                        f"{len(shown)} windows, one a clip, at their posterior means E[z|x]"),
     )
+    return the_map
 
 # %% ../nbs/09c_map.ipynb #8d254d05
 def map_html(run: Run, windows: WindowSet | None, out: str | Path, **options: Any) -> Path:

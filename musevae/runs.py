@@ -10,7 +10,7 @@ __all__ = ['FORMAT', 'RECIPE', 'Run', 'read_config', 'load_run', 'vacant', 'prep
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from .identity import RunError, refuse_differences, split_key
 from .identity import differences as differences
 from .mel import MelSpec
 from .presets import Preset, configure
+from .prior_stage import fit_prior, sequence_prior
+from .runfolder import renamed
 from .store import folder, write_json, write_text
 from .training import Step
 from .vae import ConvVAE
@@ -34,7 +36,7 @@ from .windows import WindowSet, mel_clips, mel_windows
 _all_ = ["RunError", "split_key", "IDENTITY", "differences", "refuse_differences"]
 
 # %% ../nbs/A5_runs.ipynb #a5f0c105
-FORMAT = 2  # of config.json: raise it when its fields change their meaning; 1 did not say how the clips were divided
+FORMAT = 3  # of config.json: raise it when its fields change their meaning; 1 did not say how the clips were divided
 
 # %% ../nbs/A5_runs.ipynb #a5f0c107
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,7 +95,7 @@ def read_config(path: Path) -> dict[str, Any]:
     train = config.get("train", {})
     if "scale" in train:  # as the noise scale was called before
         train["noise_scale"] = train.pop("scale")
-    return config
+    return renamed(config)
 
 # %% ../nbs/A5_runs.ipynb #a5f0c109
 def load_run(path: str | Path) -> Run:
@@ -143,8 +145,8 @@ def prepare(out: Path, about: dict[str, Any], *, resume: bool = False, replan: b
         write_json(folder(out) / "config.json", dict(format=FORMAT, **about, plans=[]))
         return
     there = read_config(out)
-    if there["format"] < FORMAT:
-        raise RunError(f"{out}/config.json: expected format {FORMAT}, got {there['format']}, which does not say how the clips "
+    if there["format"] < 2:
+        raise RunError(f"{out}/config.json: expected format 2 or later, got {there['format']}, which does not say how the clips "
                        "were divided: such a run can be loaded and judged, but not resumed; train into another folder")
     planned, asked = there["train"]["epochs"], about["train"].pop("epochs")
     refuse_differences(out, there | dict(train={k: v for k, v in there["train"].items() if k != "epochs"}), about)
@@ -156,7 +158,7 @@ def prepare(out: Path, about: dict[str, Any], *, resume: bool = False, replan: b
                        ["train.epochs"])
     there["plans"].append(dict(epochs=planned, until_step=step))
     there["train"]["epochs"] = asked
-    write_json(out / "config.json", there)
+    write_json(out / "config.json", there | dict(format=FORMAT))
 
 # %% ../nbs/A5_runs.ipynb #38e614aa
 def _names(windows, rows):
@@ -263,12 +265,14 @@ def train(
         raise ValueError("TrainConfig.crops: expected a table of clips to cut them from, got a WindowSet")
     windows, corpus = windows_of(data, spec, seed, progress)
     parts = splits_of(windows)
-    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=chosen.vae.to_dict(), train=asdict(chosen.train),
+    about = dict(preset=chosen.name, recipe=RECIPE, seed=seed, vae=chosen.vae.to_dict(), train=chosen.train.to_dict(),
                  mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
                  split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()},
                  device=machine.device.type, versions=dict(musevae=musevae.__version__, torch=torch.__version__))
     torch.manual_seed(seed)
     vae = ConvVAE(chosen.vae, windows.spec)  # refuses what cannot be built, before anything is written
+    if chosen.train.prior_steps:
+        sequence_prior(vae, chosen.train)
     with machine.alone(out):
         if machine.main:
             asked = isinstance(preset, Preset) or any(changes.get(name) for name in ("epochs", "train.epochs"))
@@ -284,5 +288,10 @@ def train(
         crops = _crops(corpus, parts["train"], seed, progress) if plan.crops else None
         fit_on(machine, vae, x, x_valid, plan, out, seed=seed, resume=resume, progress=progress,
                names=lambda rows: _names(parts["train"], rows.tolist()), on_epoch=on_epoch, on_step=on_step, crops=crops)
+        if plan.prior_steps and machine.main:
+            if crops is None and not isinstance(data, WindowSet):
+                crops = _crops(corpus, parts["train"], seed, progress)
+            best = ConvVAE.from_pretrained(out / "model").to(machine.device)
+            fit_prior(best, x, x_valid, plan, out, seed=seed, resume=resume, progress=progress, crops=crops)
     machine.accelerator.wait_for_everyone()
     return load_run(out)

@@ -56,6 +56,7 @@ class TrainConfig:
         checkpoint_epochs: epochs from checkpoint to checkpoint.
         mixed_precision: "no", or "bf16": the networks in bfloat16, on hardware that has it.
         compile: whether `torch.compile` compiles the model.
+        prior_steps: of a second stage, in which a prior that can learn does so, while encoder and decoder stay; 0: none.
     """
 
     epochs: int = 30
@@ -75,6 +76,7 @@ class TrainConfig:
     checkpoint_epochs: int = 1
     mixed_precision: str = "no"
     compile: bool = False
+    prior_steps: int = 0
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "checkpoint_epochs"):
@@ -87,6 +89,8 @@ class TrainConfig:
         for name in ("warmup_steps", "weight_decay", "free_bits", "beta"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"TrainConfig.{name}: expected a number ≥ 0, got {getattr(self, name)!r}")
+        if isinstance(self.prior_steps, bool) or not isinstance(self.prior_steps, int) or self.prior_steps < 0:
+            raise ValueError(f"TrainConfig.prior_steps: expected a whole number ≥ 0, got {self.prior_steps!r}")
         if not 0 <= self.average < 1:
             raise ValueError(f"TrainConfig.average: expected 0 ≤ average < 1, got {self.average!r}")
         if self.mixed_precision not in ("no", "bf16"):
@@ -96,7 +100,11 @@ class TrainConfig:
 
     def identity(self) -> dict[str, Any]:
         "The fields as plain values, for keys: by the names they had first, so that a better name makes nothing anew."
-        return {"scale" if name == "noise_scale" else name: value for name, value in asdict(self).items()}
+        return {"scale" if name == "noise_scale" else name: value for name, value in self.to_dict().items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        "The fields as plain values, for files; a choice that came later is not named where it is the usual one."
+        return {name: value for name, value in asdict(self).items() if name != "prior_steps" or value}
 
 # %% ../nbs/07_training.ipynb #992d5383
 def learning_rate(step: int, planned: int, config: TrainConfig) -> float:

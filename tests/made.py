@@ -15,7 +15,8 @@ from musevae.windows import WindowSet
 SMALL = dict(n_mels=16, seconds=0.7)
 SPEC = MelSpec(**SMALL)  # pictures of 16 x 31
 MODEL = dict(latent_dim=6, filter_blocks=1, filter_width=8)
-TINY = MODEL | dict(batch_size=8, epochs=3, progress=False)
+TINY = MODEL | dict(preset="transform", batch_size=8, epochs=3, progress=False)
+TWO_CODES = TINY | dict(preset="demo", latent_dim=12, global_dim=4)
 
 
 def pictures(n, spec=SPEC, seed=0):

@@ -233,6 +233,7 @@ def test_a_reader_that_has_seen_enough(music):
 
 # The whole way -------------------------------------------------------------------------------------------------------
 GET = get_inverter
+SMALL = ["--latent-dim", 12, "--set", "global_dim=4"]  # preset demo: four units of the global code, eight of the local one
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +245,7 @@ def trained(tmp_path_factory):
         write_clip(root / "music" / genre / f"{genre}.{i:05d}.wav", seed=i)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         patch.setenv("MUSEVAE_HOME", str(root / "home"))
-        code = main(["train", root / "music", "--out", root / "run", "--latent-dim", 4, "--epochs", 1])
+        code = main(["train", root / "music", "--out", root / "run", *SMALL, "--epochs", 1])
     assert code == 0
     return root / "music", root / "run", out.getvalue(), root / "home"
 
@@ -286,12 +287,12 @@ def test_train_says_what_it_does_and_what_comes_next(trained):
 
 def test_train_refuses_to_overwrite_and_resumes(way, capsys):
     music, run = way
-    words = ["train", music, "--out", run, "--latent-dim", 4, "--epochs", 1]
+    words = ["train", music, "--out", run, *SMALL, "--epochs", 1]
     line = refused(capsys, *words)
     assert str(run) in line and "expected no run there" in line and "resume" in line
     assert main([*words, "--resume"]) == 0 and not (run / "tensorboard").exists()
     assert main([*words, "--resume", "--tensorboard"]) == 0 and list((run / "tensorboard").glob("events.*"))
-    assert "cannot resume" in refused(capsys, "train", music, "--out", run, "--latent-dim", 5, "--resume")
+    assert "cannot resume" in refused(capsys, "train", music, "--out", run, *SMALL[:-1], "global_dim=5", "--resume")
 
 
 def test_too_few_clips_to_split(tmp_path, capsys):
@@ -318,7 +319,8 @@ def test_evaluate_json_is_one_object(way, monkeypatch, capsys):
     named = """windows clips latent_dim rmse_db l1_db rmse_db_sampled pca_rmse_db separable_rmse_db elbo_nats
                distortion_nats rate_nats bits_per_second active_units""".split()
     assert all(np.isfinite(result[name]) for name in named)
-    assert result["latent_dim"] == 4 and result["windows"] == 2
+    assert result["latent_dim"] == 12 and result["windows"] == 2
+    assert result["rate_global_nats"] + result["rate_local_nats"] == pytest.approx(result["rate_nats"])
     numbers = {name for name, value in result.items() if isinstance(value, int | float)}
     assert set(summary.UNITS) <= numbers, "no unit of a figure that is not there"
     assert result["elbo_nats"] == pytest.approx(-(result["distortion_nats"] + result["rate_nats"]))
@@ -376,10 +378,10 @@ def test_sample_depends_on_the_seed_alone(way, tmp_path, capsys):
 def test_info(way, capsys):
     assert main(["info", way[1]]) == 0
     out = capsys.readouterr().out
-    assert "preset   demo, seed 0" in out and "latent   4 units" in out and "16 train, 2 valid, 2 test" in out
+    assert "preset   demo, seed 0" in out and "latent   12 units" in out and "16 train, 2 valid, 2 test" in out
     assert main(["info", way[1], "--json"]) == 0
     about = json.loads(capsys.readouterr().out)
-    assert about["vae"]["latent_dim"] == 4 and about["epochs"] == 1 and about["numbers"] > 1000
+    assert about["vae"]["latent_dim"] == 12 and about["epochs"] == 1 and about["numbers"] > 1000
     assert len(about["mel_fingerprint"]) == 16
 
 

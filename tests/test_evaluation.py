@@ -19,8 +19,9 @@ def windows():
     return made_windows()
 
 
-@pytest.fixture(params=[dict(), dict(linear=False, network="time", filter_blocks=0, likelihood="laplace", per_band=False)],
-                ids=["gaussian", "laplace"])
+@pytest.fixture(params=[dict(), dict(linear=False, network="time", filter_blocks=0, likelihood="laplace", per_band=False),
+                        dict(latent_dim=12, global_dim=4, likelihood="coloured", contiguous=True)],
+                ids=["gaussian", "laplace", "two codes"])
 def vae(windows, request):
     torch.manual_seed(0)
     config = VAEConfig(**dict(latent_dim=6, filter_blocks=1, filter_width=8) | request.param)
@@ -38,7 +39,7 @@ def test_no_figure_depends_on_the_batch_size(batch_size, vae, windows):
 
 def test_means_are_those_of_elbo_and_errors_over_everything(vae, windows):
     found, part = judge(vae, windows), next(passes(vae, windows, batch_size=len(windows)))
-    bound = elbo(part.x, part.x_drawn, part.posterior, likelihood=vae.likelihood, scale=vae.scale)
+    bound = elbo(part.x, part.x_drawn, part.posterior, likelihood=vae.likelihood, z=part.z)
     assert found.elbo_nats == pytest.approx(bound.nats.item(), rel=1e-5)
     assert (found.distortion_nats, found.rate_nats) == pytest.approx((bound.distortion.item(), bound.rate.item()), rel=1e-5)
     assert np.allclose(found.kl_per_unit, bound.kl_per_unit.detach(), rtol=1e-4)
@@ -57,22 +58,36 @@ def test_a_tensor_and_a_window_set_are_judged_alike_and_no_mode_changes(vae, win
     assert judge(vae, windows, seed=1).rmse_db == a.rmse_db  # no draw in it
 
 
-def test_each_window_is_encoded_once_and_decoded_twice(vae, windows, monkeypatch):
+def test_each_window_is_encoded_once_for_each_code_and_decoded_twice(vae, windows, monkeypatch):
     seen = dict(encode=0, picture=0)
     for name in seen:
         whole = getattr(ConvVAE, name)
-        monkeypatch.setattr(ConvVAE, name, lambda self, given, whole=whole, name=name: (
-            seen.update({name: seen[name] + len(given)}), whole(self, given))[1])
+        monkeypatch.setattr(ConvVAE, name, lambda self, given, *noise, whole=whole, name=name: (
+            seen.update({name: seen[name] + len(given)}), whole(self, given, *noise))[1])
     judge(vae, windows, batch_size=7, residuals=40)
-    assert seen == dict(encode=40, picture=80)
+    assert seen == dict(encode=80 if vae.hierarchical else 40, picture=80)
 
 
 @pytest.mark.parametrize("asked, rows", [(0, []), (4, range(0, 40, 10)), (13, range(0, 40, 4)), (100, range(40))])
 def test_residuals_are_those_of_windows_spread_evenly(asked, rows, vae, windows):
     left, whole = judge(vae, windows, batch_size=7, residuals=asked).residuals, next(passes(vae, windows))
     assert len(left) == len(rows) and left.dtype == torch.float16
-    exact = vae.likelihood.standardised(whole.x, whole.x_drawn, whole.z)[list(rows)]
-    assert torch.allclose(left.float(), exact, rtol=2e-3, atol=2e-3)
+    in_units = vae.likelihood.standardised(whole.x, whole.x_drawn, whole.z)[list(rows)]
+    assert torch.allclose(left.float(), in_units, rtol=2e-3, atol=2e-3)
+
+
+@torch.no_grad()
+def test_in_units_of_the_noise_an_error_costs_what_the_likelihood_says(vae, windows):
+    "Between two pictures of one code everything cancels but the errors."
+    part, noise = next(passes(vae, windows)), vae.likelihood
+
+    def size(x_hat):
+        e = noise.standardised(part.x, x_hat, part.z).double()
+        return (e.abs() if noise.name == "laplace" else e.square() / 2).sum((1, 2, 3))
+
+    a, b = part.x_drawn, part.x_drawn.flip(-1) + 0.1
+    nats = noise.nll(part.x, b, part.z) - noise.nll(part.x, a, part.z)
+    assert (nats.abs() > 1).all() and torch.allclose(nats.double(), size(b) - size(a), rtol=1e-3, atol=0.05)
 
 
 def test_a_unit_that_says_nothing_is_not_active(windows):

@@ -18,6 +18,7 @@ from musevae.training import steps, train
 from musevae.vae import ConvVAE, SeparableTransform, VAEConfig, export_onnx
 from musevae.vae.globalcode import time_rotation, wiener
 from musevae.vae.linear import ColouredGaussian
+from musevae.vae.slots import Slots
 from musevae.windows import WindowSet
 
 SPEC = MelSpec(n_mels=20, seconds=1.0)
@@ -122,7 +123,7 @@ def test_gradients_reach_every_weight_and_training_wins_nats_on_windows_it_has_n
     x, unseen = music(), music(60, 1)
     vae = built(latent_dim=G)
     start = bound(vae, unseen).nats.item()
-    plan = preset("global", epochs=30, learning_rate=3e-3).train
+    plan = preset("demo", epochs=30, learning_rate=3e-3).train
     for _ in steps(vae, x, plan):
         pass
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in vae.parameters() if p.numel())
@@ -158,7 +159,7 @@ def test_a_run_that_was_cut_off_resumes_bit_for_bit(tmp_path):
     table = pd.DataFrame(dict(track=[f"clip {i // 2}" for i in range(24)], window=[i % 2 for i in range(24)],
                               split=["train"] * 16 + ["valid"] * 8))
     windows = WindowSet(x[:, 0].half().numpy(), np.zeros(24, np.float32), table, SPEC, "made up")
-    changes = dict(preset="global", latent_dim=24, global_dim=4, filter_blocks=1, filter_width=8, batch_size=8, epochs=4,
+    changes = dict(preset="demo", latent_dim=24, global_dim=4, filter_blocks=1, filter_width=8, batch_size=8, epochs=4,
                    progress=False)
 
     def cut(row):
@@ -188,18 +189,18 @@ def test_exported_it_gives_the_same_codes_and_pictures(tmp_path):
         assert torch.allclose(torch.from_numpy(decoder.run(None, {"z": mean})[0]), vae.decode(q.mean), rtol=1e-3, atol=1e-5)
 
 
-def test_a_turn_to_time_keeps_lengths_and_needs_contiguous_places():
+def test_the_old_turn_to_time_keeps_lengths_and_needs_contiguous_places():
     transform = SeparableTransform.fit(music(), D, contiguous=True)
-    rotation, place = time_rotation(transform)
+    with pytest.warns(DeprecationWarning, match="time_rotation has become musevae.vae.slots.Slots"):
+        rotation, place = time_rotation(transform)
     assert torch.allclose(rotation @ rotation.T, torch.eye(D), atol=1e-5) and ((0 < place) & (place < 1)).all()
-    counts = torch.bincount(transform.index // SPEC.frames)
-    assert all(set((transform.index[transform.index // SPEC.frames == k] % SPEC.frames).tolist()) == set(range(n))
-               for k, n in enumerate(counts.tolist()))
-    assert len(set(transform.index.tolist())) == D
-    free = SeparableTransform.fit(music(), D)
-    assert torch.equal(counts, torch.bincount(free.index // SPEC.frames))
-    with pytest.raises(ValueError, match="transform: expected contiguous places, got holes in component"):
-        time_rotation(free)
+    slots, z = Slots(transform.index, SPEC.shape), torch.randn(4, D)
+    means, timed = slots.split(z)
+    turned = z @ rotation.T
+    assert torch.allclose(turned[:, slots.overall], means)
+    assert torch.allclose(timed.flatten(1)[:, slots.place], turned[:, slots.units], atol=1e-5)
+    with pytest.warns(DeprecationWarning), pytest.raises(ValueError, match="expected contiguous places, got holes in component"):
+        time_rotation(SeparableTransform.fit(music(), D))
 
 
 @pytest.mark.parametrize(("changes", "message"), [
@@ -228,7 +229,7 @@ def test_a_report_says_what_each_of_the_two_codes_costs(tmp_path):
     table = pd.DataFrame(dict(track=[f"clip {i // 2}" for i in range(24)], window=[i % 2 for i in range(24)], genre="all",
                               split=["train"] * 12 + ["valid"] * 6 + ["test"] * 6))
     windows = WindowSet(x[:, 0].half().numpy(), np.zeros(24, np.float32), table, SPEC, "made up")
-    run = train(windows, tmp_path / "run", preset="global", latent_dim=24, global_dim=4, filter_blocks=0, batch_size=8, epochs=1,
+    run = train(windows, tmp_path / "run", preset="demo", latent_dim=24, global_dim=4, filter_blocks=0, batch_size=8, epochs=1,
                 progress=False)
     held = windows.select("test")
     result = evaluate(run, Judged(run, held, "test", windows, judge(run.vae, held)), baselines=False)

@@ -49,8 +49,8 @@ def test_scales_by_the_band_gain_on_unseen_windows():
 def test_which_presets_have_a_scale_a_band():
     assert VAEConfig().per_band
     bands = {name: chosen.vae.per_band for name, chosen in PRESETS.items()}
-    own = {"global": False}  # every place of the basis has its own
-    assert bands == own | dict(demo=True, gtzan=True, paper=False, code=False, linear=False)  # their losses know one scale
+    places = dict(demo=False, gtzan=False)  # every place of a basis has its own
+    assert bands == places | dict(transform=True, paper=False, code=False, linear=False)  # the others' losses know one scale
 
 
 @pytest.mark.parametrize("linear", [True, False])

@@ -131,6 +131,27 @@ def test_the_stored_grid_answers_with_its_nearest_cell(js):
     assert js(place, {"sounds": [], "images": []}, [1, 0, 2], [0, 2]) is None  # no grid
 
 
+def test_an_answer_says_whom_it_carries(js):
+    carrying = {**CELLS, "carried": [f"clip {q}" for q in range(6)]}
+    place = "return (await m.storedGrid(a, () => '').place(b, {axes: [0, 2]})).carried"
+    assert js(place, carrying, [2.2, 0, 1.9]) == "clip 5" and js(place, CELLS, [2.2, 0, 1.9]) is None
+    heard = KERNEL + "const found = ask([7, 0, 8]); answer(5); return (await found).carried ?? null;"
+    assert js(heard, {"answer_carried": "clip 9"}) == "clip 9" and js(heard, {"answer_carried": ""}) is None
+
+
+def test_an_axis_is_written_by_its_ends_or_by_its_name(js):
+    script = """const written = [], pen = {measureText: (w) => ({width: 6 * w.length})};
+        const view = m.viewOf(m.bounds(a, [0, 1]), 600, 300);
+        m.paintAxisNames(pen, {view, axisNames: ["across", "up"], axisEnds: b, colour: () => ""},
+          (words, x, y) => written.push([words, x < 300, y < 150]));
+        return written;"""
+    assert sorted(js(script, CLIPS, [["sparse", "full"], ["dark", "bright"]])) == sorted([
+        ["full →", False, False], ["← sparse", True, False], ["↑ bright", True, True], ["↓ dark", True, False]])
+    assert sorted(js(script, CLIPS, [None, ["dark", "bright"]])) == sorted([
+        ["across →", False, False], ["↑ bright", True, True], ["↓ dark", True, False]])
+    assert sorted(js(script, CLIPS, [None, None])) == sorted([["across →", False, False], ["↑ up", True, True]])
+
+
 def test_steps_on_the_grid_stay_on_it(js):
     step = "return m.cellStep(a, b, c)"
     assert js(step, CELLS, [-1, 0], [1, 0]) == [1, 0] and js(step, CELLS, [-1, 0], [0, 1]) == [-1, 2]

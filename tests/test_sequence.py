@@ -1,27 +1,19 @@
 "The prior over codes in the order of time: turning loses nothing, densities are causal and start at N(0, I), beats are found."
 
 import math
+from itertools import product
 
 import pytest
 import torch
 from torch.distributions import Normal
 
-from musevae.vae import prior_sequence as sequence
-from musevae.vae.prior_sequence import (
-    CELLS,
-    FRAMES_A_SLOT,
-    OCTAVE,
-    PERIODS,
-    STRIDES,
-    Beat,
-    SequencePrior,
-    Slots,
-    find_beat,
-    local_places,
-    local_transform,
-    stream,
-    train_sequence,
-)
+from musevae.vae.beat import CELLS, OCTAVE, PERIODS, Beat, find_beat, log_price
+from musevae.vae.linear import SeparableTransform
+from musevae.vae.places import FRAMES_A_SLOT, cosine_counts, local_places, most_places
+from musevae.vae.prior import StandardNormal
+from musevae.vae.prior_sequence import SequencePrior
+from musevae.vae.prior_training import codes_of, rate_of, train_sequence
+from musevae.vae.slots import Slots
 
 SHAPE, SECONDS = (16, 96), 96 * 512 / 22050  # 24 slots
 
@@ -36,7 +28,26 @@ def pictures(n=40, seed=0):
 
 @pytest.fixture(scope="module")
 def transform():
-    return local_transform(pictures(), 120)
+    return SeparableTransform.fit(pictures(), 120, contiguous=True)
+
+
+class Linear:
+    "The closed form as a model, as `codes_of` wants it."
+
+    device = torch.device("cpu")
+
+    def __init__(self, prior):
+        self.transform, self.prior = prior._lent[0], prior
+
+    def posterior(self, x, eps=None):
+        mean, logvar = self.transform.mean_logvar(x)
+        return mean, (logvar / 2).exp()
+
+
+def new(transform, **options):
+    "A prior with a network that has learnt nothing."
+    torch.manual_seed(0)
+    return SequencePrior(transform, **dict(seconds=SECONDS, width=48) | options).begin().eval()
 
 
 def beats(*cells):
@@ -88,9 +99,25 @@ def test_gaps_are_refused():
         Slots(gone, SHAPE)
     with pytest.raises(ValueError, match="index: expected some component with cosines 1 to n, got 1 means alone"):
         Slots(torch.tensor([0]), SHAPE)
-    for d in (0, 500, 10_000):  # 500: no step of a component is as small as what is left
-        with pytest.raises(ValueError, match="latent_dim: expected"):
+    for d in (-1, most_places(SHAPE) + 1):
+        with pytest.raises(ValueError, match="latent_dim: expected 0 to 784 places in order of time"):
             local_places(power, d)
+    with pytest.raises(ValueError, match=r"latent_dim: expected a sum of means and of \[4, 8, 12, 24, 48\] cosines, got 3"):
+        local_places(power[:2], 3)
+    with pytest.raises(ValueError, match="latent_dim: expected 0 to 784"):
+        SeparableTransform(SHAPE, 785, contiguous=True)
+
+
+@pytest.mark.parametrize("d", [3, 17, 40])
+def test_no_choice_of_places_has_more_variance(d):
+    power = torch.rand(3, 24, generator=torch.Generator().manual_seed(d)) / (1 + torch.arange(24))
+    best = 0.0
+    for counts in product([0, *cosine_counts(24)], repeat=3):
+        if 0 <= (rest := d - sum(counts)) <= 3:
+            cosines = sum(power[k, 1 : 1 + n].sum() for k, n in enumerate(counts))
+            best = max(best, (cosines + power[:, 0].sort(descending=True).values[:rest].sum()).item())
+    if best:
+        assert power.flatten()[local_places(power, d)].sum().item() == pytest.approx(best, rel=1e-5)
 
 
 def test_empty_places_hold_the_latest_number(transform):
@@ -125,8 +152,7 @@ def test_clicks_have_their_beat(period, first):
 def test_the_network_counts_from_the_beat_that_was_found(transform):
     clicks = torch.full((1, 1, 8, SHAPE[1]), 0.2)
     clicks[..., 9::20] = 0.9  # a click every five slots, in the middle of a slot or near it
-    prior = SequencePrior(transform, seconds=SECONDS, width=48)
-    passed = prior._beats(find_beat(clicks, SECONDS), 24)[0]
+    passed = new(transform).network.beats(find_beat(clicks, SECONDS), 24)[0]
     at = torch.arange(2, 24, 5)
     assert (passed[at] - passed[at].round()).abs().max() < 0.12 and torch.allclose(passed[at].diff(), torch.ones(4), atol=0.02)
 
@@ -142,73 +168,135 @@ def test_silence_has_some_beat():
     assert 0 <= find_beat(torch.zeros(2, 1, 8, 216)).cell.min() < CELLS
 
 
-def test_beats_are_a_distribution_that_follows_what_was_met(transform):
-    prior = SequencePrior(transform, seconds=SECONDS)
-    assert torch.allclose(prior.log_beat.exp().sum(), torch.tensor(1.0), atol=1e-4)
-    prior.count_beats(beats(*[100] * 500))
-    assert torch.allclose(prior.log_beat.exp().sum(), torch.tensor(1.0), atol=1e-4)
-    assert prior.log_beat.argmax() % 4 == 100 % 4 and prior.log_beat[100] > -math.log(50)
+def test_beats_are_a_distribution_that_follows_what_was_met():
+    assert torch.allclose(log_price().exp().sum(), torch.tensor(1.0)) and len(log_price().unique()) == 1
+    price = log_price(beats(*[100] * 50))
+    assert price.exp().sum().item() == pytest.approx(1, abs=1e-4)
+    assert price.argmax() % 4 == 100 % 4 and price[100] > 3 - math.log(CELLS)
+
+
+@pytest.mark.parametrize("bpm", [30.0, 88.3, 120, 175.9, 400])
+def test_a_beat_told_by_hand_is_that_tempo_up_to_an_octave(bpm):
+    octaves = math.log2(60 / Beat.at(bpm).period.item() / bpm)
+    assert abs(octaves - round(octaves)) < math.log2(1.006) and Beat.at(bpm, 3, 1).strength.tolist() == [1, 1, 1]
+
+
+def test_no_tempo_is_no_beat():
+    for wrong in (0, -1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="bpm: expected a tempo > 0"):
+            Beat.at(wrong)
+    with pytest.raises(ValueError, match="strength: expected 0 to 3, got 4"):
+        Beat.at(120, strength=4)
 
 
 # --- the density --------------------------------------------------------------------------------------------------
 
 
+def test_a_new_prior_is_the_normal_distribution_and_nothing_else(transform):
+    prior, z = SequencePrior(transform, seconds=SECONDS, width=48), torch.randn(4, 120)
+    assert not prior.state_dict() and not list(prior.parameters()) and not prior.trained
+    assert torch.equal(prior.log_prob(z), StandardNormal(120).log_prob(z))
+    q = Normal(torch.randn(5, 120), torch.full((5, 120), 0.5))
+    assert torch.equal(prior.rate(q), StandardNormal(120).rate(q))  # and no sample is asked for
+    draws = [p.sample(5, torch.Generator().manual_seed(0)) for p in (prior, StandardNormal(120))]
+    assert torch.equal(*draws)
+
+
 @pytest.mark.parametrize("options", [{}, dict(beat="input"), dict(beat="nothing"), dict(network="gru", beat="input")])
-def test_it_starts_at_the_normal_distribution_and_is_causal(transform, options):
-    torch.manual_seed(0)
-    prior = SequencePrior(transform, seconds=SECONDS, width=48, **options).eval()
+def test_with_a_network_it_starts_at_the_normal_distribution_and_is_causal(transform, options):
+    prior = new(transform, **options)
     z, beat = torch.randn(4, 120), beats(0, 999, 2000, 4000)
     price = 0 if prior.beat == "nothing" else math.log(CELLS)
     normal = Normal(0.0, 1.0).log_prob(z).sum(1)
     assert torch.allclose(prior.log_prob(z, beat) + price, normal, atol=1e-3)
 
-    g, s = disturbed(prior).slots.split(z)
+    g, s = disturbed(prior).split(z)
     changed = s.clone()
     changed[:, 10] += 1.0 * prior.slots.mask[10]
     with torch.no_grad():
-        before, after = prior.log_prob_by_slot(s, g, beat), prior.log_prob_by_slot(changed, g, beat)
+        before, after = (prior.network.log_prob_by_slot(x, g, beat) for x in (s, changed))
     assert torch.allclose(before[:, :10], after[:, :10], atol=1e-4)
     assert (before[:, 10:] - after[:, 10:]).abs().amax(0).min() > 1e-6
     assert not torch.allclose(prior.log_prob(z, beat), normal - price, atol=1.0)
+    assert torch.allclose(prior.join(g, s), z, atol=1e-5)
+
+
+def test_a_beat_that_is_told_never_makes_a_code_more_likely_than_all_beats_together(transform):
+    prior, z = disturbed(new(transform)), torch.randn(1, 120, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        every = torch.cat([prior.log_prob(z.expand(256, -1), Beat.of(cells)) for cells in torch.arange(CELLS).split(256)])
+        assert prior.log_prob(z) <= every.logsumexp(0) and every.max() <= every.logsumexp(0)
+    assert every.max() - every.min() > 1
 
 
 def test_what_is_told_of_the_beat_matters_only_where_it_is_told(transform):
-    torch.manual_seed(0)
-    z = torch.randn(3, 120)
+    z = torch.randn(3, 120, generator=torch.Generator().manual_seed(0))
     for telling, moves in (("attention", True), ("input", True), ("nothing", False)):
-        prior = disturbed(SequencePrior(transform, seconds=SECONDS, width=48, beat=telling))
+        prior = disturbed(new(transform, beat=telling))
         one, other = (prior.log_prob(z, Beat.of(torch.full((3,), cell))) for cell in (5, 3001))
         assert torch.allclose(one, other, atol=1e-4) != moves
 
 
 def test_a_prefix_is_kept_and_predicts_as_the_whole_does(transform):
-    torch.manual_seed(0)
-    prior = disturbed(SequencePrior(transform, seconds=SECONDS, width=48))
-    g, s = prior.slots.split(torch.randn(3, 120))
-    beat = beats(1, 2, 3)
+    prior = disturbed(new(transform))
+    z = torch.randn(3, 120, generator=torch.Generator().manual_seed(1))
+    (g, s), beat = prior.split(z), beats(1, 2, 3)
     with torch.no_grad():
-        for short, whole in zip(prior(s[:, :7], g, beat), prior(s[:, :-1], g, beat), strict=True):
+        for short, whole in zip(prior.network(s[:, :7], g, beat), prior.network(s[:, :-1], g, beat), strict=True):
             assert torch.allclose(short, whole[:, :8], atol=1e-4)
-    longer = prior.extend(s[:, :7], g, beat, torch.Generator().manual_seed(0))
-    assert longer.shape == s.shape and torch.equal(longer[:, :7], s[:, :7])
-    assert not longer[:, ~prior.slots.mask].any()
+    longer = prior.extend(z, 7 / 24, torch.Generator().manual_seed(0), beat)
+    g_longer, s_longer = prior.split(longer)
+    assert torch.allclose(s_longer[:, :7], s[:, :7], atol=1e-5) and torch.allclose(g_longer, g, atol=1e-5)
+    assert not torch.allclose(s_longer[:, 7:], s[:, 7:], atol=0.1) and not s_longer[:, ~prior.slots.mask].any()
+    with pytest.raises(ValueError, match="extend: expected a prior that has learnt an order in time"):
+        SequencePrior(transform).extend(z, 0.5)
 
 
 def test_samples_are_reproducible_and_normal_at_the_start(transform):
-    prior = SequencePrior(transform, seconds=SECONDS, width=48).eval()
-    z = prior.sample(300, torch.Generator().manual_seed(0))
-    assert torch.equal(z, prior.sample(300, torch.Generator().manual_seed(0)))
-    assert z.shape == (300, 120)
-    assert z.mean(0).abs().max() < 4.5 / math.sqrt(300) and abs(z.var().item() - 1) < 0.05
+    for prior in (new(transform), SequencePrior(transform)):
+        z = prior.sample(300, torch.Generator().manual_seed(0))
+        assert torch.equal(z, prior.sample(300, torch.Generator().manual_seed(0)))
+        assert torch.equal(z[:16], prior.sample(32, torch.Generator().manual_seed(0))[:16])  # whatever comes after
+        assert z.shape == (300, 120)
+        assert z.mean(0).abs().max() < 4.5 / math.sqrt(300) and abs(z.var().item() - 1) < 0.05
 
 
-def test_rate_is_what_the_base_of_every_prior_says(transform):
-    torch.manual_seed(0)
-    prior = disturbed(SequencePrior(transform, seconds=SECONDS, width=48))
-    q = Normal(torch.randn(5, 120), torch.full((5, 120), 0.5))
+def test_samples_hold_what_is_told(transform):
+    for prior in (disturbed(new(transform)), SequencePrior(transform)):
+        told = torch.randn(3, len(prior.known))
+        z = prior.sample(3, torch.Generator().manual_seed(0), g=told)
+        assert torch.allclose(z[:, prior.known], told) and len(z.unique()) == z.numel()
+
+
+def test_samples_have_the_density_that_is_said_of_them(transform):
+    "Minus the mean log-density of samples is the entropy; that of the same samples under another prior is larger."
+    prior, other = disturbed(new(transform)), disturbed(new(transform), seed=5)
+    beat = Beat.at(120, 200)
+    g = torch.zeros(200, len(prior.known))
+    z = prior.sample(200, torch.Generator().manual_seed(0), g=g, beat=beat)
+    with torch.no_grad():
+        gap = prior.log_prob(z, beat) - other.log_prob(z, beat)
+        ratio = (-gap).logsumexp(0) - math.log(200)  # E[other / prior] = 1 under the prior
+    assert gap.mean() > 3 * gap.std() / 200**0.5 and ratio < 1
+
+
+def test_rate_is_what_the_base_of_every_prior_says_on_average(transform):
+    prior = disturbed(new(transform))
+    q = Normal(torch.randn(1, 120).expand(400, -1), torch.full((400, 120), 0.5))
     z = q.sample()
     with torch.no_grad():
-        assert torch.allclose(prior.rate(q, z).sum(1), q.log_prob(z).sum(1) - prior.log_prob(z), rtol=1e-4)
+        quiet, plain = prior.rate(q, z).sum(1), q.log_prob(z).sum(1) - prior.log_prob(z)
+        assert torch.allclose(prior.log_prob_by_unit(z).sum(1), prior.log_prob(z), atol=1e-2)
+    assert abs((quiet - plain).mean()) < 4.5 * (quiet - plain).std() / 20
+    with pytest.raises(ValueError, match="z: expected the sample that was decoded"):
+        prior.rate(q)
+
+
+def test_what_is_overall_is_paid_in_full(transform):
+    prior = disturbed(new(transform))
+    q = Normal(torch.randn(5, 120), torch.full((5, 120), 0.5))
+    with torch.no_grad():
+        assert torch.equal(prior.rate(q, q.sample())[:, prior.known], StandardNormal(120).rate(q)[:, prior.known])
 
 
 def test_other_words_are_refused(transform):
@@ -219,79 +307,42 @@ def test_other_words_are_refused(transform):
             SequencePrior(transform, **wrong)
 
 
-# --- training and long samples ------------------------------------------------------------------------------------
+def test_old_names_answer():
+    from musevae.vae import prior_sequence
+
+    with pytest.warns(DeprecationWarning):
+        assert prior_sequence.train_sequence is train_sequence
+    with pytest.warns(DeprecationWarning, match="SeparableTransform.fit"):
+        from musevae.vae.slots import local_transform
+
+        assert torch.equal(local_transform(pictures(), 120).index, SeparableTransform.fit(pictures(), 120, contiguous=True).index)
+
+
+# --- training -----------------------------------------------------------------------------------------------------
 
 
 def test_training_saves_what_is_there_to_save_and_leaves_the_transform():
     x = pictures(60, seed=1)
     x[..., 48:] = x[..., :48]  # the second half repeats the first: half of the code follows from the other half
-    transform = local_transform(x, 60)
+    transform = SeparableTransform.fit(x, 60, contiguous=True)
     before = {name: value.clone() for name, value in transform.state_dict().items()}
-    torch.manual_seed(0)
     prior = SequencePrior(transform, seconds=SECONDS, width=48)
-    mean = transform.mean_logvar(x)[0].detach()
-    losses = list(train_sequence(prior, mean, find_beat(x, SECONDS), steps=150, batch_size=16))
-    assert len(losses) == 150 and sum(losses[-20:]) / 20 < sum(losses[:5]) / 5 - 3
+    codes = codes_of(Linear(prior), x)
+    saved = list(train_sequence(prior, codes, steps=150, batch_size=16))
+    assert len(saved) == 150 and sum(saved[-20:]) / 20 > sum(saved[:5]) / 5 + 3
     assert all(torch.equal(value, before[name]) for name, value in transform.state_dict().items())
     assert not prior.training
-    with pytest.raises(ValueError, match="beat: expected one a window, 60, got 1"):
-        next(train_sequence(prior, mean, beats(0)))
+    ours, normal = rate_of(prior, codes).mean(1)
+    assert ours < normal - 3
+    with pytest.raises(ValueError, match="codes: expected those of one window at least, got none"):
+        next(train_sequence(prior, codes.rows(torch.arange(0))))
 
 
-def test_training_is_the_same_twice(transform):
+def test_training_is_the_same_twice_whatever_was_drawn_before(transform):
     results = []
-    for _ in range(2):
-        torch.manual_seed(0)
+    for seed in range(2):
+        torch.manual_seed(seed)
         prior = SequencePrior(transform, seconds=SECONDS, width=48)
-        list(train_sequence(prior, transform.mean_logvar(pictures())[0], find_beat(pictures(), SECONDS), steps=3, seed=7))
+        list(train_sequence(prior, codes_of(Linear(prior), pictures()), steps=3, seed=7))
         results.append(prior.state_dict())
     assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
-
-
-def test_a_stream_has_its_length_and_goes_on_in_time(transform, monkeypatch):
-    torch.manual_seed(0)
-    prior = disturbed(SequencePrior(transform, seconds=SECONDS, width=48))
-    told, drawn = [], []
-    extend = SequencePrior.extend
-
-    def listening(self, slots, g, beat, generator):
-        told.append((slots, beat))
-        drawn.append(extend(self, slots, g, beat, generator))
-        return drawn[-1]
-
-    monkeypatch.setattr(SequencePrior, "extend", listening)
-    pieces = list(stream(prior, 4.1 * SECONDS, 2, generator=torch.Generator().manual_seed(0)))
-    assert sum(p.shape[-1] for p in pieces) == round(4.1 * SHAPE[1])
-    assert max(p.shape[-1] for p in pieces) <= SHAPE[1] and {p.shape[:3] for p in pieces} == {(2, 1, SHAPE[0])}
-    kept = told[1][0].shape[1]
-    assert kept % max(STRIDES) == 0 and 0 < kept < 24
-    for (given, _), whole in zip(told[1:], drawn, strict=False):
-        assert torch.equal(given, whole[:, 24 - kept :])
-    hop = (24 - kept) * FRAMES_A_SLOT * SECONDS / SHAPE[1]
-    for (_, one), (_, two) in zip(told, told[1:], strict=False):  # a moment has one place in the beat, in whichever window
-        gap = (two.phase - one.phase - hop / one.period) % 1
-        assert torch.minimum(gap, 1 - gap).max() < 1e-4 and torch.equal(one.period, two.period)
-
-
-def test_neighbouring_windows_meet(transform):
-    torch.manual_seed(0)
-    prior = SequencePrior(transform, seconds=SECONDS, width=48).eval()
-    whole = torch.cat(list(stream(prior, 6 * SECONDS, 4, generator=torch.Generator().manual_seed(0))), -1)
-    jumps = whole.diff(dim=-1).abs().mean((0, 1, 2))
-    piece = next(stream(prior, 6 * SECONDS, 4)).shape[-1]
-    at = torch.arange(piece - 1, len(jumps), piece)
-    assert jumps[at].mean() < 1.5 * jumps.median()
-
-
-@pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan])
-def test_no_length_is_no_music(transform, seconds):
-    prior = SequencePrior(transform, seconds=SECONDS)
-    with pytest.raises(ValueError, match="seconds: expected a length > 0"):
-        next(stream(prior, seconds))
-
-
-def test_a_stream_of_an_hour_keeps_no_more_than_a_window(transform):
-    prior = SequencePrior(transform, seconds=SECONDS, width=48).eval()
-    pieces = stream(prior, 3600.0)
-    assert all(next(pieces).shape[-1] <= SHAPE[1] for _ in range(3))
-    assert sequence.FRAMES_A_SLOT * len(prior.slots.mask) == SHAPE[1]

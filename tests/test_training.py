@@ -17,7 +17,7 @@ import soundfile as sf
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import MAKE, SMALL, TINY, at, ctrl_c, made_windows, power_cut, same, state
+from made import MAKE, SMALL, TINY, TWO_CODES, at, ctrl_c, made_windows, power_cut, same, state
 
 from musevae import device
 from musevae.corpus import load_corpus
@@ -66,8 +66,9 @@ def test_noise_is_a_function_of_seed_and_step():
     assert all(abs(np.corrcoef(values[0], v)[0, 1]) < 0.15 for v in values[1:])
 
 
-def test_same_seed_same_run_other_seed_other_run(windows, tmp_path):
-    a, b, c = (train(windows, tmp_path / n, seed=s, **TINY) for n, s in (("a", 0), ("b", 0), ("c", 1)))
+@pytest.mark.parametrize("model", [TINY, TWO_CODES], ids=["transform", "demo"])
+def test_same_seed_same_run_other_seed_other_run(model, windows, tmp_path):
+    a, b, c = (train(windows, tmp_path / n, seed=s, **model) for n, s in (("a", 0), ("b", 0), ("c", 1)))
     assert same(state(a), state(b)) and not same(state(a), state(c))
 
 
@@ -97,9 +98,10 @@ def test_training_improves_on_the_closed_form(windows, tmp_path):
     assert run.metrics["train_elbo_nats"].iloc[-1] > run.metrics["train_elbo_nats"].iloc[0]
 
 
-def test_killed_at_a_random_step_and_resumed_is_the_uninterrupted_run(windows, tmp_path):
+@pytest.mark.parametrize("model", [TINY | dict(latent_dim=40), TWO_CODES], ids=["transform", "demo"])
+def test_killed_at_a_random_step_and_resumed_is_the_uninterrupted_run(model, windows, tmp_path):
     "kill -9 in a process of its own, at a moment nobody chose; then resume; every bit equal."
-    options = {**TINY, "epochs": 60, "latent_dim": 40}
+    options = {**model, "epochs": 60}
     script = MAKE + f"""
 import sys
 from musevae.runs import train
@@ -187,7 +189,8 @@ def test_resuming_a_finished_run_changes_nothing(windows, tmp_path):
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_every_preset_takes_a_step(name, windows, tmp_path):
     base = PRESETS[name]
-    small = replace(base, vae=replace(base.vae, latent_dim=4, filter_width=8), train=replace(base.train, epochs=1))
+    model = replace(base.vae, latent_dim=8, filter_width=8, global_dim=min(4, base.vae.global_dim))
+    small = replace(base, vae=model, train=replace(base.train, epochs=1))
     spec = MelSpec(**SMALL)
     x = windows.select("train").tensor()
     vae = ConvVAE(small.vae, spec).initialise(x)
@@ -358,15 +361,15 @@ def test_crops_are_other_windows_and_resume_exactly(clips, tmp_path, monkeypatch
         train(whole.windows(), tmp_path / "none", spec=MelSpec(), **wanted)
 
 
-def test_two_processes_make_one_run(clips, tmp_path):
+@pytest.mark.parametrize("model", [TINY, TWO_CODES, TWO_CODES | dict(latent_dim=4)], ids=["transform", "demo", "global alone"])
+def test_two_processes_make_one_run(model, clips, tmp_path):
     "As `accelerate launch --num_processes 2` starts them; the last batch of an epoch is smaller than their number."
-    script = """
+    script = f"""
         import pandas as pd, sys
         from musevae.mel import MelSpec
         from musevae.runs import train
         clips = pd.read_csv(sys.argv[1])
-        run = train(clips, sys.argv[2], spec=MelSpec(seconds=0.5), latent_dim=6, filter_blocks=1, filter_width=8,
-                    batch_size=7, epochs=2, progress=False)
+        run = train(clips, sys.argv[2], spec=MelSpec(seconds=0.5), **{model | dict(batch_size=7, epochs=2)!r})
         assert len(run.metrics) == 3 and run.metrics.notna().all().all()
     """
     clips.to_csv(tmp_path / "clips.csv", index=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from musevae import widgets as w
+from musevae.widgets.scatter import Answer
 
 RATE = 22050
 GENRES = ["blues", "jazz", "metal"]
@@ -185,6 +186,30 @@ def test_a_decoder_in_the_page_answers_for_a_place(map_page):
     page.wait_for_function("document.querySelector('.mv-shot').src.startsWith('blob:')")
     assert len(page.evaluate("asked")) == 1
     assert page.locator(".mv-kind").inner_text() != f"component 1: {z[0]:.2f}, component 2: {z[1]:.2f}"  # the nearest cell
+
+
+def test_a_map_with_words_says_where_they_come_from_and_whom_it_carries(visit):
+    rng = np.random.default_rng(0)
+    points = np.column_stack([np.repeat([-4.0, 4.0], 4), *rng.standard_normal((2, 8))])
+
+    def decode(places):
+        return [Answer(tone(300, 0.5), np.full((32, 22), 0.5), f"clip {int(p[0] > 0) * 4}") for p in places]
+
+    page = visit(w.LatentMap(
+        points, genres=GENRES[:2] * 4, names=[f"clip {i}" for i in range(8)], explained=[0.5, 0.3, 0.1],
+        axis_ends=[("sparse", "full"), ("dark", "bright"), ("", "")], notes=["PC1: fullness", "PC2: centroid", "PC3: nothing"],
+        decoded=w.decoded_grid(points, decode, shape=(3, 4), size=(8, 8))))
+    note = page.locator(".mv-note span")
+    assert note.all_inner_texts() == ["→ sparse ← → full · 50.0 %: PC1: fullness.", "↑ dark ← → bright · 30.0 %: PC2: centroid."]
+    canvas = page.locator(".mv-canvas")
+    box = canvas.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(2, abs=0.02)
+    canvas.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.1})
+    played(page, "decoded")
+    assert "clip 4, carried here" in page.locator(".mv-what").inner_text()
+    assert "towards full" in page.locator(".mv-kind").inner_text() and "clip 4" in page.locator("[role=status]").inner_text()
+    page.get_by_label("horizontal axis").select_option("2")
+    assert note.all_inner_texts()[0] == "→ component 3 · 10.0 %: PC3: nothing."
 
 
 def test_a_slow_answer_for_a_place_that_is_left_is_not_heard(map_page):

@@ -115,7 +115,7 @@ def train(
     /,
     *,
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; made if absent")],
-    preset: Annotated[Preset, arg(help="demo takes minutes, gtzan is our best")] = "demo",
+    preset: Annotated[Preset, arg(help="demo takes minutes, gtzan is larger; the others are there to compare with")] = "demo",
     latent_dim: Annotated[int | None, arg(metavar="INT", help="latent units (default: the preset's)")] = None,
     epochs: Annotated[int | None, arg(metavar="INT", help="passes over the data (default: the preset's, or what the run to "
                       "resume had planned); with --resume, a longer plan")] = None,

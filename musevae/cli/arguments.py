@@ -28,7 +28,7 @@ Layout: TypeAlias = Annotated[str, arg(metavar="LEVELS", help="what folders mean
 
 # %% ../../nbs/A2c_arguments.ipynb #38f38b1d
 # copies of what the library has, for help must not wait for torch; tests hold them equal
-Preset: TypeAlias = Literal["demo", "gtzan", "paper", "code", "global", "linear"]
+Preset: TypeAlias = Literal["demo", "gtzan", "transform", "paper", "code", "linear"]
 Split: TypeAlias = Literal["clip", "artist", "fault-filtered", "artist-folds"]
 
 # %% ../../nbs/A2c_arguments.ipynb #ff86f0e3

@@ -77,7 +77,8 @@ UNITS = {
     "pca_rmse_db": "dB, PCA with {pca_components} components (of {training_windows} training windows)",
     "elbo_nats": "nats per window, higher is better", "distortion_nats": "nats per window",
     "coloured_nats": "nats per window, one Gaussian of the music's colour, without a latent",
-    "rate_nats": "nats per window", "bits_per_second": "bits a second", "active_units": "units",
+    "rate_nats": "nats per window", "rate_global_nats": "nats per window, of the global code",
+    "rate_local_nats": "nats per window, of the code below it", "bits_per_second": "bits a second", "active_units": "units",
     "charged_units": "units with a rate", "idle_units": "units with a rate that say nothing",
     "information_nats": "nats per window that the code tells, of {information_ceiling_nats:.1f} that {windows} windows can show",
 }

@@ -133,6 +133,12 @@ def _about_data(judged: Judged, source: str | Path | None) -> dict[str, Any]:
     )
 
 # %% ../../nbs/10c_figures.ipynb #02301aaf
+def _level(scale: torch.Tensor) -> float:
+    "A noise scale as one number: its mean over bands; over the places of a basis the root mean square, as a cell has it."
+    scale = scale.double()
+    return float(scale.mean() if scale.ndim < 2 else scale.square().mean().sqrt())
+
+
 def evaluate(
     run: Run,
     windows: WindowSet | Judged | None = None,
@@ -185,7 +191,7 @@ def evaluate(
         bits_per_second=found.rate_nats / math.log(2) / run.spec.seconds,
         **{name: value for name, value in diagnosis(found, seed=seed).figures().items() if name in PANEL},
         likelihood=vae.likelihood.name,
-        scale_db=float(torch.as_tensor(vae.scale).double().mean()) * run.spec.top_db,
+        scale_db=_level(vae.scale) * run.spec.top_db,
     )
     result |= _probe_figures(judged, seed)
     by_genre = pd.Series(found.by_window["rmse_db"] ** 2).groupby(judged.windows.table["genre"].to_numpy()).mean() ** 0.5

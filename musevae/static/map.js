@@ -4,6 +4,7 @@
 
 const BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==";
 const REACH = 14, FINGER = 26; // px around a point that belong to it
+const NOBODY = "decoded, no clip here";
 const SWITCHES = { // key: words, what it does
   ellipses: ["ellipses", "half of each genre’s clips lie inside its ellipse, if they are Gaussian"],
   paths: ["paths", "join the windows of the chosen clip in time"],
@@ -65,20 +66,34 @@ class MapView {
         "Arrow keys go from clip to clip, Enter plays." });
     this.tip = h("div", { class: "mv-tip", hidden: true });
     this.live = h("div", { class: "mv-unseen", role: "status", "aria-live": "polite" });
+    this.note = h("div", { class: "mv-note" });
     this.el.append(h("div", { class: "mv-card mv-map" },
       h("div", { class: "mv-bar mv-tools" }, title ? h("span", { class: "mv-title" }, title) : null,
         h("span", { class: "mv-axes-choice" }, this.axisChoice(0, "horizontal axis"), this.axisChoice(1, "vertical axis")),
         h("span", { class: "mv-switches" }, ...this.switches())),
       h("div", { class: "mv-body" }, h("div", { class: "mv-plot" }, this.canvas, this.zoomButtons(), this.tip), this.sidePanel()),
-      this.legend(), this.live));
+      this.note, this.legend(), this.live));
     this.invite();
+    this.annotate();
   }
 
   plainName(j) { return this.model.get("axis_names")[j] ?? `component ${j + 1}`; }
 
   axisName(j) {
-    const explained = this.model.get("explained");
-    return this.plainName(j) + (explained.length > j ? ` · ${(100 * explained[j]).toFixed(1)} %` : "");
+    const explained = this.model.get("explained"), ends = this.axisEnds(j);
+    return (ends ? ends.join(" ← → ") : this.plainName(j)) + (explained.length > j ? ` · ${(100 * explained[j]).toFixed(1)} %` : "");
+  }
+
+  /** Words for the low and the high end of an axis; null where it has none. */
+  axisEnds(j) {
+    const ends = this.model.get("axis_ends")?.[j];
+    return ends?.[0] ? ends : null;
+  }
+
+  /** Where the words on the two axes come from. */
+  annotate() {
+    const notes = this.model.get("notes") ?? [], drawn = this.axes.map((j, q) => notes[j] && `${"→↑"[q]} ${this.axisName(j)}: ${notes[j]}.`);
+    this.note.replaceChildren(...drawn.filter(Boolean).map((words) => h("span", {}, words)));
   }
 
   axisChoice(which, words) {
@@ -89,6 +104,7 @@ class MapView {
       this.axes[which] = +box.value;
       this.place = null;
       this.tell({ axes: [...this.axes] });
+      this.annotate();
       this.reset();
     };
     return h("label", { class: "mv-axis" }, which ? "↑" : "→", box);
@@ -163,7 +179,8 @@ class MapView {
     this.sideGenre.textContent = clips.genres[clips.genre[this.example]];
     this.sideNear.append(
       h("span", {}, `Click a point to ${clips.sounds.length ? "hear" : "see"} it` +
-        (speaks ? ", an empty place to hear what the decoder makes of it." : ".")),
+        (!speaks ? "." : this.cells.carried ? ", an empty place to hear the nearest one carried there."
+          : ", an empty place to hear what the decoder makes of it.")),
       h("span", { class: "mv-keys" }, "Arrow keys walk from clip to clip, Enter plays, Escape stops" +
         (speaks ? "; with Shift, arrows walk where no clip is." : ".")));
     this.show(this.imageAddress(this.example));
@@ -210,7 +227,7 @@ class MapView {
 
   scene() {
     const { clips, axes, view, fills, edges, isShown, shown, lit, flags } = this;
-    return { clips, axes, view, fills, edges, isShown, shown, lit, flags, axisNames: axes.map((j) => this.axisName(j)),
+    return { clips, axes, view, fills, edges, isShown, shown, lit, flags, axisNames: axes.map((j) => this.axisName(j)), axisEnds: axes.map((j) => this.axisEnds(j)),
       grid: this.onGrid() ? this.cells : null, tile: (q) => this.tile(q), colour: colours(this.el) };
   }
 
@@ -311,7 +328,7 @@ class MapView {
     this.asked?.abort();
     Object.assign(this, { asked: request, answer: null, selected: -1, hover: -1 });
     this.tip.hidden = true;
-    this.sideName.textContent = "decoded, no clip here";
+    this.sideName.textContent = NOBODY;
     this.sideNear.replaceChildren();
     this.el.dataset.selected = "decoded";
     this.voice.stop();
@@ -323,14 +340,16 @@ class MapView {
   /** Put the mark of a decoded place, and say where it is. */
   moveTo(place) {
     this.place = place;
-    this.sideGenre.textContent = this.axes.map((j, q) => `${this.plainName(j)}: ${place[q].toFixed(2)}`).join(", ");
-    this.live.textContent = `decoded, no clip here: ${this.sideGenre.textContent}`;
+    const where = (v, ends, name) => (ends ? `${Math.abs(v).toFixed(1)} towards ${ends[v < 0 ? 0 : 1]}` : `${name}: ${v.toFixed(2)}`);
+    this.sideGenre.textContent = this.axes.map((j, q) => where(place[q], this.axisEnds(j), this.plainName(j))).join(", ");
+    this.live.textContent = `${this.sideName.textContent}: ${this.sideGenre.textContent}`;
     this.paint();
   }
 
   /** Show and play an answer, where it really is. */
   present(answer) {
     this.answer = answer;
+    this.sideName.textContent = answer.carried ? `${answer.carried}, carried here` : NOBODY;
     this.moveTo(this.axes.map((j) => answer.z[j]));
     if (!this.model.get("asks")) this.tell({ place: [...this.axes, ...this.place] }); // who asks has told the kernel
     this.show(answer.picture);

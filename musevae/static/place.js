@@ -6,13 +6,13 @@
 //   request  {axes: [across, up], the plane that is drawn; signal: an AbortSignal, aborted once something else is chosen;
 //            model: the map's, with `get` and `set`}
 //   answer   {z: where it really is, sound: bytes of a file that browsers decode, or null; picture: an address for <img>, or "";
-//            from: whose it is ("grid", "kernel", …)}
+//            from: whose it is ("grid", "kernel", …); carried: the name of the clip that is carried to the place, if one is}
 // A script of the page that can decode registers itself, and is asked first: `musevaePlaces.push({ place(z, request) { … } })`.
 
 const registered = (globalThis.musevaePlaces ??= []);
 const PATIENCE = 4000; // ms until a kernel counts as gone: a page may be open longer than its notebook
 
-/** The stored grid: the nearest cell of its plane. `cells` are {axes, x, y, sounds, images}, row by row; `url(q)` of image q. */
+/** The stored grid: the nearest cell of its plane. `cells` are {axes, x, y, sounds, images, carried}, row by row; `url(q)` of image q. */
 export function storedGrid(cells, url) {
   return {
     place(z, { axes }) {
@@ -21,7 +21,8 @@ export function storedGrid(cells, url) {
       if (!cells.sounds[q] && !cells.images[q]) return null;
       const there = z.map(() => 0);
       axes.forEach((j, i) => { there[j] = cellCentre(cells, q)[i]; });
-      return Promise.resolve({ z: there, sound: cells.sounds[q] ?? null, picture: url(q), from: "grid" });
+      return Promise.resolve({ z: there, sound: cells.sounds[q] ?? null, picture: url(q), from: "grid",
+        ...(cells.carried ? { carried: cells.carried[q] } : {}) });
     },
   };
 }
@@ -55,7 +56,8 @@ export function kernel(model, late, patience = PATIENCE) {
     url = picture(bytes(model.get("answer_image")).slice());
     const [i, j, x, y] = model.get("place"), z = Array.from({ length: model.get("components") }, () => 0);
     [z[i], z[j]] = [x, y];
-    const answer = { z, sound: bytes(model.get("answer_sound")).slice(), picture: url, from: "kernel" };
+    const answer = { z, sound: bytes(model.get("answer_sound")).slice(), picture: url, from: "kernel",
+      ...(model.get("answer_carried") ? { carried: model.get("answer_carried") } : {}) };
     clearTimeout(timer);
     if (waiting) waiting(answer); else late(answer);
     waiting = null;

@@ -226,14 +226,16 @@ function paintLines(c, { view, flags, colour }) {
   return words;
 }
 
-function paintAxisNames(c, { view: { width, height }, axisNames, colour }, put) {
-  const paper = colour("paper");
+export function paintAxisNames(c, { view: { width, height }, axisNames, axisEnds = [], colour }, put) {
+  const paper = colour("paper"), [across, up] = axisEnds, room = width - 40;
+  const write = (align, words, x, y) => { c.textAlign = align; put(words, x, y, { paper }); };
   c.font = "600 12px system-ui, sans-serif";
   c.fillStyle = colour("text");
-  c.textAlign = "right"; c.textBaseline = "alphabetic";
-  put(`${shortened(c, axisNames[0], width - 40)} →`, width - 8, height - 22, { paper });
-  c.textAlign = "left";
-  put(`↑ ${shortened(c, axisNames[1], width - 40)}`, 8, 16, { paper });
+  c.textBaseline = "alphabetic";
+  write("right", `${shortened(c, across?.[1] ?? axisNames[0], room)} →`, width - 8, height - 22);
+  write("left", `↑ ${shortened(c, up?.[1] ?? axisNames[1], room)}`, 8, 16);
+  if (across) write("left", `← ${shortened(c, across[0], room)}`, 8, height - 22);
+  if (up) write("left", `↓ ${shortened(c, up[0], room)}`, 8, height - 40);
 }
 
 function paintTicks(c, { colour }, put, words) {

@@ -39,7 +39,8 @@ from musevae.vae.parts import (
     softplus_link,
 )
 from .pretrained import find_model, read_model, renamed, write_model
-from .prior import PRIORS, Prior
+from .prior import PRIORS, Lent, Prior
+from .prior_sequence import SequencePrior as SequencePrior
 
 _all_ = ["cosine_basis", "SeparableTransform", "PCABaseline", "ColouredGaussian", "TimeFilter", "softplus_link",
         "export_onnx"]
@@ -169,9 +170,11 @@ class VAEConfig:
         per_band: one noise scale a mel band; False: one for all.
         output: what the Softplus returns: magnitude, or decibel (x̂ itself, as the paper's code).
         profile: decode around the mean spectrum.
-        prior: of z, by its name in `PRIORS`.
+        prior: of z, by its name in `PRIORS`; "sequence" learns in a second stage of training, and needs `contiguous`.
+        prior_width: columns of the stream in a network of the prior.
+        prior_layers: its blocks.
         global_dim: of the units, those of a global code that moves the colour of the noise, or all if there are fewer; 0: none.
-        contiguous: of each frequency component keep the slowest cosines, so that the code can be turned back to time.
+        contiguous: of each frequency component keep its slowest cosines, as many as fit an order in time (`local_places`).
         floor_tail: how far below the floor bins at the floor are taken to lie, in units of x; 0: a plain density.
     """
 
@@ -186,6 +189,8 @@ class VAEConfig:
     output: str = "magnitude"
     profile: bool = True
     prior: str = "normal"
+    prior_width: int = 96
+    prior_layers: int = 3
     global_dim: int = 0
     contiguous: bool = False
     floor_tail: float = 0.0
@@ -194,7 +199,8 @@ class VAEConfig:
         for name, table in dict(network=NETWORKS, likelihood=LIKELIHOODS, output=OUTPUTS, prior=PRIORS).items():
             if getattr(self, name) not in table:
                 raise ValueError(f"VAEConfig.{name}: expected one of {', '.join(table)}, got {getattr(self, name)!r}")
-        for name, least in dict(latent_dim=1, filter_blocks=0, filter_width=1, global_dim=0).items():
+        least_of = dict(latent_dim=1, filter_blocks=0, filter_width=1, global_dim=0, prior_width=1, prior_layers=1)
+        for name, least in least_of.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"VAEConfig.{name}: expected a whole number ≥ {least}, got {value!r}")
@@ -205,13 +211,16 @@ class VAEConfig:
         if self.global_dim and (self.likelihood != "coloured" or self.network != "none" or not self.linear):
             raise ValueError("VAEConfig.global_dim: expected coloured noise, a linear path and no network, got "
                              f"likelihood={self.likelihood!r}, linear={self.linear}, network={self.network!r}")
+        if PRIORS[self.prior].needs_slots and (not self.contiguous or not self.linear or self.network != "none"):
+            raise ValueError(f"VAEConfig.prior: expected for {self.prior!r} contiguous=True, a linear path and no network, got "
+                             f"contiguous={self.contiguous}, linear={self.linear}, network={self.network!r}")
         if not 0 <= self.floor_tail < 1 or (self.floor_tail and self.likelihood != "coloured"):
             raise ValueError("VAEConfig.floor_tail: expected 0 or, with coloured noise, a number below 1, "
                              f"got {self.floor_tail!r} with likelihood={self.likelihood!r}")
 
     def to_dict(self) -> dict[str, Any]:
         "The fields as plain values, for files and keys; choices that came later are not named where they are the usual ones."
-        later = dict(prior="normal", global_dim=0, contiguous=False, floor_tail=0.0)
+        later = dict(prior="normal", prior_width=96, prior_layers=3, global_dim=0, contiguous=False, floor_tail=0.0)
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
     def build(self, spec: MelSpec | None = None) -> "ConvVAE":
@@ -238,7 +247,10 @@ class VAEConfig:
             likelihood.tail = self.floor_tail
         # around a picture that is there already a network learns corrections, which are small: 4 is the filters' gain
         decoder = OUTPUTS[self.output](SumDecoder(path, beside[1], 4.0 if self.profile else 1.0), spec)
-        return encoder, PRIORS[self.prior](self.latent_dim), decoder, likelihood
+        picture = path.mean_picture if isinstance(path, GlobalDecoder) else transform.mean_picture
+        lent = Lent(transform, units if self.global_dim else 0, picture, spec.seconds,
+                    dict(width=self.prior_width, layers=self.prior_layers))
+        return encoder, PRIORS[self.prior].of(self.latent_dim, lent), decoder, likelihood
 
     def _filters(self, spec):
         "A filter, or none."

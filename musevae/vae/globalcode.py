@@ -7,6 +7,7 @@ __all__ = ['Fields', 'hats', 'GlobalCode', 'GlobalColour', 'Wiener', 'wiener', '
 
 # %% ../../nbs/04e_globalcode.ipynb #4f5017fe
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from torch import nn
 from .. import renamed_attributes
 from .coloured import Coloured
 from .linear import SeparableTransform, cosine_basis
-from .parts import Link, float32
+from .parts import Absent, Link, float32
 
 # %% ../../nbs/04e_globalcode.ipynb #f5a73b0b
 class Fields(NamedTuple):
@@ -224,8 +225,10 @@ class GlobalEncoder(nn.Module):
 
     def __init__(self, code: GlobalCode, transform: SeparableTransform, filter: nn.Module):
         super().__init__()
-        self.filter, self._lent, self.units = filter, (code, transform), code.units
-        self.logvar_shift = nn.Parameter(torch.zeros(len(transform.index)))
+        self._lent, self.units, none = (code, transform), code.units, torch.zeros(len(transform.index))
+        # without places nothing depends on these: no parts then, or several processes would wait for their gradients
+        self.filter = filter if len(none) else Absent()
+        self.logvar_shift = nn.Parameter(none) if len(none) else none
 
     def forward(self, x: torch.Tensor, eps: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of q(g|x) and of q(z|x, g), one behind the other: each `(batch, latent_dim)`.
@@ -288,30 +291,32 @@ class GlobalDecoder(nn.Module):
             a = self.link(h)
         return a + self.gain * self.filter(h)
 
+# %% ../../nbs/04e_globalcode.ipynb #a0e1d003
+renamed_attributes(GlobalDecoder, linear="mean_picture")
+
 # %% ../../nbs/04e_globalcode.ipynb #2816c6be
 def time_rotation(transform: SeparableTransform) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rotation that turns units of contiguous cosines back to time: `z @ rotation.T`.
+    """Deprecated: `musevae.vae.slots.Slots` turns a code. The rotation that turns units of contiguous cosines back to time.
 
     Args:
         transform: with contiguous places.
 
     Returns:
-        The rotation `(d, d)`, and the place of every turned unit in the window, from 0 to 1, `(d,)`.
+        The rotation `(d, d)`, for `z @ rotation.T`, and the place of every turned unit in the window, from 0 to 1, `(d,)`;
+        means over the window stay, at one half.
 
     Raises:
         ValueError: if a component has holes between its places.
     """
+    warnings.warn("time_rotation has become musevae.vae.slots.Slots", DeprecationWarning, stacklevel=2)
     frames, index = len(transform.cosines), transform.index
-    rotation, place = torch.zeros(len(index), len(index)), torch.zeros(len(index))
-    for component in torch.unique(index // frames):
-        rows = torch.nonzero(index // frames == component)[:, 0]
+    rotation, place = torch.eye(len(index)), torch.full((len(index),), 0.5)
+    for component in torch.unique(index[index % frames > 0] // frames):
+        rows = torch.nonzero((index // frames == component) & (index % frames > 0))[:, 0]
         rows = rows[(index[rows] % frames).argsort()]
-        if (index[rows] % frames)[-1] >= len(rows):
+        if (index[rows] % frames != torch.arange(1, len(rows) + 1)).any():
             raise ValueError(f"transform: expected contiguous places, got holes in component {component}; fit it with "
                              "contiguous=True")
         rotation[rows.unsqueeze(1), rows] = cosine_basis(len(rows)).T
         place[rows] = (torch.arange(len(rows)) + 0.5) / len(rows)
     return rotation, place
-
-# %% ../../nbs/04e_globalcode.ipynb #a0e1d003
-renamed_attributes(GlobalDecoder, linear="mean_picture")

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .. import renamed_attributes
+from .places import local_places, most_places
 
 # %% ../../nbs/04a_linear.ipynb #0c0433b2
 def cosine_basis(n: int) -> torch.Tensor:
@@ -33,7 +34,7 @@ class SeparableTransform(nn.Module):
     Args:
         shape: bands and frames of a picture.
         latent_dim: coefficients to keep; with 0 only the mean spectrum is left.
-        contiguous: of each component keep as many cosines, but its slowest.
+        contiguous: keep `local_places`: of each component its slowest cosines, as many as fit an order in time.
 
     Attributes:
         profile: mean spectrum, `(n_mels, 1)`.
@@ -58,8 +59,10 @@ class SeparableTransform(nn.Module):
     def __init__(self, shape: Sequence[int], latent_dim: int, contiguous: bool = False):
         super().__init__()
         bands, frames = shape
-        if not 0 <= latent_dim <= bands * frames:
-            raise ValueError(f"latent_dim: expected 0 to {bands * frames} (bands × frames), got {latent_dim}")
+        most = most_places(shape) if contiguous else bands * frames
+        if not 0 <= latent_dim <= most:
+            what = "places in order of time" if contiguous else "bands × frames"
+            raise ValueError(f"latent_dim: expected 0 to {most} ({what}), got {latent_dim}")
         self.register_buffer("profile", torch.full((bands, 1), 0.5))
         self.register_buffer("bands", torch.eye(bands))
         self.register_buffer("cosines", cosine_basis(frames), persistent=False)
@@ -95,15 +98,10 @@ class SeparableTransform(nn.Module):
         self.noise.copy_((left / max(1, len(power) - len(self.index))).clamp_min(1e-8))
 
     def _kept(self, power):
-        "Places to keep, the largest first; `contiguous`: of each component the slowest, as many as there are among them."
-        largest = power.argsort(descending=True, stable=True)[: len(self.index)]
-        if not self.contiguous:
-            return largest
-        frames = len(self.cosines)
-        counts = torch.bincount(largest // frames, minlength=len(self.bands))
-        slow = torch.nonzero(torch.arange(frames, device=power.device) < counts.unsqueeze(1))  # (latent_dim, 2)
-        slow = slow[:, 0] * frames + slow[:, 1]
-        return slow[power[slow].argsort(descending=True, stable=True)]
+        "Places to keep, the largest first; `contiguous`: such as fit an order in time."
+        if self.contiguous:
+            return local_places(power.view_as(self.power), len(self.index))
+        return power.argsort(descending=True, stable=True)[: len(self.index)]
 
     def _check(self, x):
         if x.ndim != 4 or x.shape[2:] != (len(self.profile), len(self.cosines)) or not len(x):
