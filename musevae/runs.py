@@ -223,7 +223,7 @@ RECIPE = 2  # of the training: raise it when model, objective or loop come to ot
 
 
 def recipe_of(config: VAEConfig) -> int:
-    "Number of the training of a model of `config`: `RECIPE`, and one more for `contiguous` places, which were others in 2."
+    "Number of the training of a `config`: `RECIPE`, and one more for `contiguous` places, which were others in 2."
     return RECIPE + config.contiguous
 
 
@@ -270,8 +270,8 @@ def train(
         raise ValueError("TrainConfig.crops: expected a table of clips to cut them from, got a WindowSet")
     windows, corpus = windows_of(data, spec, seed, progress)
     parts = splits_of(windows)
-    about = dict(preset=chosen.name, recipe=recipe_of(chosen.vae), seed=seed, vae=chosen.vae.to_dict(), train=chosen.train.to_dict(),
-                 mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
+    about = dict(preset=chosen.name, recipe=recipe_of(chosen.vae), seed=seed, vae=chosen.vae.to_dict(),
+                 train=chosen.train.to_dict(), mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
                  split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()},
                  device=machine.device.type, versions=dict(musevae=musevae.__version__, torch=torch.__version__))
     torch.manual_seed(seed)

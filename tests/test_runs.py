@@ -182,7 +182,7 @@ def test_no_key_follows_source_text(windows, tmp_path):
         file.write_text(text.replace('"The ', '"In other words: the ').replace("\n\n\n", "\n\n\n\n") + "\n# a comment\n")
     assert sum(file.read_text().count("In other words") for file in copy.rglob("*.py")) > 50
     script = MAKE + """
-from musevae import synth, training
+from musevae import demo, synth, training
 print(training.__file__, demo.demo_key(windows), synth.generator_key(*synth.STYLES.values()))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=os.environ | dict(PYTHONPATH=str(tmp_path)),
