@@ -271,8 +271,8 @@ def train(
     windows, corpus = windows_of(data, spec, seed, progress)
     parts = splits_of(windows)
     about = dict(preset=chosen.name, recipe=recipe_of(chosen.vae), seed=seed, vae=chosen.vae.to_dict(),
-                 train=chosen.train.to_dict(), mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint, data=windows.key,
-                 split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()},
+                 train=chosen.train.to_dict(), mel=windows.spec.to_dict(), mel_fingerprint=windows.spec.fingerprint,
+                 data=windows.key, split=split_key(windows.table), windows={name: len(part) for name, part in parts.items()},
                  device=machine.device.type, versions=dict(musevae=musevae.__version__, torch=torch.__version__))
     torch.manual_seed(seed)
     vae = ConvVAE(chosen.vae, windows.spec)  # refuses what cannot be built, before anything is written
