@@ -59,7 +59,7 @@ PLAN = {
             "vae.prior vae.prior_sequence",
             ""),
     "elbo": ("vae.likelihood vae.prior", ""),
-    "evaluation": ("vae windows", ""),
+    "evaluation": ("vae vae.prior windows", ""),
     "collapse": ("evaluation vae windows", ""),
     "collapse.level": ("vae.linear", ""),
     "training": ("annealing elbo vae", ""),
