@@ -82,6 +82,9 @@ PLAN = {
     "coordinates": ("features geometry latent mel pulse vae vae.globalcode windows", ""),
     "vocoder.phase": ("", ""),
     "vocoder": ("mel vocoder.phase", ""),
+    "vocoder.joins": ("mel vocoder", ""),
+    "codes": ("mel store vae", ""),
+    "songs": ("codes corpus.audio evaluation mel store vae vocoder vocoder.joins", ""),
     "widgets.media": ("", ""),
     "reconstruction": ("evaluation mel runs vae vae.likelihood windows", ""),
     "generation": ("latent vae", ""),
@@ -101,7 +104,9 @@ PLAN = {
     "cli.registry": ("cli.screen", ""),
     "cli.arguments": ("cli.registry cli.screen mel runs windows", "corpus presets"),
     "cli.summary": ("runs windows", ""),
-    "cli": ("cli.arguments cli.registry cli.screen cli.summary runfolder store",
+    "cli.songs": ("cli.arguments cli.registry cli.screen runfolder store",
+                  "codes corpus.audio corpus.files runs songs vocoder widgets.media"),
+    "cli": ("cli.arguments cli.registry cli.screen cli.songs cli.summary runfolder store",
             "collapse collapse.sweep corpus device generation map report runs synth vocoder widgets.media windows"),
 }
 
