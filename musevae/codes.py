@@ -107,7 +107,7 @@ def save_songs(path: str | Path, songs: Sequence[Song], spec: MelSpec) -> Path:
     arrays: dict[str, Any] = dict(mean=mean, std=std, ref_db=ref_db, song=number,
                   start_s=np.concatenate([s.start_s(spec) for s in songs]), about=np.array(json.dumps(about, ensure_ascii=False)))
     path = Path(path)
-    with writing(path) as draft, draft.open("wb") as file:
+    with writing(path) as draft, open(draft, "wb") as file:
         np.savez_compressed(file, **arrays)
     return path
 
