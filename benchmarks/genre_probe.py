@@ -94,7 +94,8 @@ def main():
     (mel_db, table), spec = approximate_mels(args.approximate), MelSpec()
     x = (1 + mel_db / spec.top_db).clip(0, 1).astype(np.float16)
     genre, artist, data = table["genre"].to_numpy(str), groups_of(table), sorted(table["track"].tolist())
-    chosen = preset("demo", latent_dim=args.units, global_dim=args.units, filter_blocks=0, epochs=12)
+    chosen = preset("demo", latent_dim=args.units, global_dim=args.units, filter_blocks=0, epochs=12,
+                    prior="normal", prior_steps=0)
     for seed in args.seeds:
         made_from = dict(measure=MEASURE, preset=chosen, folds=FOLDS, strengths=STRENGTHS)
         if LEDGER.has(dict(space="g", seed=seed), made_from, data):

@@ -247,6 +247,24 @@ def test_a_longer_first_stage_starts_the_second_anew(straight, tmp_path):
     assert (rows["valid_normal_nats"][0] == pd.read_csv(straight.path / "prior.csv")["valid_normal_nats"][0]) != changed
 
 
+@pytest.mark.filterwarnings("ignore:prior. N")
+def test_whole_clips_give_other_windows_to_learn_from_too(tmp_path):
+    "One pass at a time, numbered as no step of the training is; what was learnt from them is another prior."
+    asked, x = [], pictures()
+
+    def crops(rows, number):
+        asked.append(number)
+        return pictures(len(rows), number % 97)
+
+    found = []
+    for given in (None, crops):
+        vae = built()
+        fit_prior(vae, x, pictures(20, 1), TrainConfig(prior_steps=30), tmp_path, crops=given, progress=False)
+        found.append(load_file(tmp_path / "prior.safetensors")["network.head.weight"])
+    assert len(set(asked)) == len(asked) == 5 and min(asked) > 1_000_000
+    assert not torch.equal(*found)
+
+
 def test_a_corpus_too_small_for_a_prior_keeps_the_normal_distribution_and_says_so(tmp_path):
     words = r"prior: N\(0, I\) is kept, for on held-out windows nothing that was learnt from 16 windows is better"
     with pytest.warns(UserWarning, match=words):
