@@ -1,5 +1,6 @@
 "A prior that learns in a second stage: a part of the model, of its folder and of its run; resumed exactly; small corpora."
 import copy
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,11 +16,13 @@ import torch
 from made import ctrl_c, same
 from safetensors.torch import load_file
 
+from musevae.cli.summary import trained_lines
 from musevae.elbo import elbo, log_weights
 from musevae.evaluation import judge
 from musevae.fitting import Stopped
 from musevae.mel import MelSpec
 from musevae.prior_stage import fit_prior
+from musevae.report import Judged, evaluate
 from musevae.runs import RunError, load_run, train
 from musevae.training import TrainConfig
 from musevae.vae import ConvVAE, VAEConfig, export_onnx
@@ -177,6 +180,23 @@ def test_a_run_keeps_the_best_prior_by_held_out_rate(straight):
     found = judge(straight.vae, held)
     assert found.rate_nats == pytest.approx(rows["valid_rate_nats"].min(), abs=3.0)  # other samples
     assert straight.metrics["valid_rate_nats"].iloc[-1] == pytest.approx(rows["valid_normal_nats"][0], rel=0.05)
+
+
+def test_what_is_reported_of_a_run_says_both_rates(straight, tmp_path):
+    rows = pd.read_csv(straight.path / "prior.csv")
+    best = rows.loc[rows["valid_rate_nats"].idxmin()]
+    said = "\n".join(trained_lines(straight, Path("music")))
+    assert (f"prior    step {best['step']:.0f}: {best['valid_rate_nats']:.0f} nats a window on clips not trained on, "
+            f"{best['valid_normal_nats']:.0f} under N(0, I)") in said
+    (tmp_path / "prior.csv").write_text(rows[:1].to_csv(index=False))
+    kept = dataclasses.replace(straight, path=tmp_path)
+    assert "prior    N(0, I): nothing that was learnt is better" in "\n".join(trained_lines(kept, Path("music")))
+
+    held = made().select("valid")
+    result = evaluate(straight, Judged(straight, held, "valid", made(), judge(straight.vae, held)), baselines=False)
+    assert result["rate_nats"] < result["rate_normal_nats"] - 3
+    assert result["elbo_nats"] == pytest.approx(-result["distortion_nats"] - result["rate_nats"])
+    assert result["rate_global_nats"] + result["rate_local_nats"] == pytest.approx(result["rate_nats"])
 
 
 def test_the_first_stage_is_that_of_a_run_without_a_second(straight, tmp_path):
