@@ -372,7 +372,10 @@ class Vocoder {
   }
 
   /** Fast Griffin-Lim: a sound of so many samples, the first frame centred on sample 0. `vocoder.griffin_lim` */
-  sound(magnitude, samples, phase, { iterations = 32, momentum = 0.99 } = {}) {
+  sound(magnitude, samples, phase, options = {}) { return finished(this.sounding(magnitude, samples, phase, options)); }
+
+  /** The same, with a rest after every iteration. */
+  * sounding(magnitude, samples, phase, { iterations = 32, momentum = 0.99 } = {}) {
     const { bins, window, spec: { n_fft: n, hop } } = this, frames = magnitude.length / bins, half = n / 2;
     const long = Math.max((frames - 1) * hop + n, samples + n), y = new Float64Array(long), weight = new Float64Array(long);
     for (let t = 0; t < frames; t++) for (let i = 0; i < n; i++) weight[t * hop + i] += window[i] * window[i];
@@ -398,16 +401,123 @@ class Vocoder {
           re[q] = u * size; im[q] = v * size;
         }
       }
+      yield;
     }
     back();
     return Float32Array.from(y.subarray(half, half + samples));
   }
 
-  /** A whole window's sound, or of frames `from` … `to` of it. */
-  play(x, { refDb = 0, from = 0, to = this.spec.frames, seed = 0, nnls = 30, iterations = 32 } = {}) {
+  /** Root mean square of the sound behind a mel power, before it is made: the sum of its bins, by Parseval. */
+  level(power, frames) {
+    const { mix, area, bins, spec: { n_fft: n } } = this, last = area.length - 1, step = 4; // every fourth frame will do
+    let sum = 0, count = 0;
+    for (let t = 0; t < frames; t += step, count++) for (let b = 0; b < bins; b++) {
+      const [m, way] = mix[b], next = Math.min(m + 1, last);
+      sum += ((1 - way) * power[m * frames + t]) / area[m] + (way * power[next * frames + t]) / area[next];
+    }
+    return Math.sqrt((2 * sum) / count / ((3 / 8) * n * n)); // Hann: the mean of its square is 3/8
+  }
+
+  /** A whole window's sound, or of frames `from` … `to` of it, with rests. */
+  * playing(x, { refDb = 0, from = 0, to = this.spec.frames, seed = 0, nnls = 40, iterations = 32 } = {}) {
     if (!Array.prototype.every.call(x, Number.isFinite)) throw new Error("x: expected finite numbers, got NaN or infinity");
-    const magnitude = this.magnitude(this.power(x, refDb), this.spec.frames, { from, to, iterations: nnls }), count = to - from;
-    const samples = count === this.spec.frames ? this.spec.samples : (count - 1) * this.spec.hop;
-    return this.sound(magnitude, samples, this.phases(from, count, seed), { iterations });
+    const { frames, hop, samples } = this.spec, power = this.power(x, refDb), magnitude = new Float64Array((to - from) * this.bins);
+    for (let t = from; t < to; t += 16) { // some frames at a time
+      magnitude.set(this.magnitude(power, frames, { from: t, to: Math.min(t + 16, to), iterations: nnls }), (t - from) * this.bins);
+      yield;
+    }
+    const whole = to - from === frames;
+    return yield* this.sounding(magnitude, whole ? samples : (to - from - 1) * hop, this.phases(from, to - from, seed), { iterations });
+  }
+
+  /** The same, at once. */
+  play(x, options = {}) { return finished(this.playing(x, options)); }
+}
+
+/** What a generator returns, without its rests. */
+function finished(steps) {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+// --- who answers ---------------------------------------------------------------------------------------------------------
+
+const MARGIN = 2; // frames on each side of a grain that are made and not heard: a Fourier frame is four hops long
+const EDGE = 0.01; // s of fade at either end of a sound
+
+/** Raise both ends of a sound from silence, in a line. */
+function fade(y, rate) {
+  const n = Math.min(Math.round(EDGE * rate), y.length >> 1);
+  for (let i = 0; i < n; i++) { y[i] *= i / n; y[y.length - 1 - i] *= i / n; }
+  return y;
+}
+
+/** At −20 dB of full scale, or less where a peak would exceed 0.98 of it; silence stays silent. `widgets.media.matched` */
+function levelled(y) {
+  let sum = 0, peak = 0;
+  for (const v of y) { sum += v * v; peak = Math.max(peak, Math.abs(v)); }
+  const gain = sum > 0 ? Math.min(0.1 / Math.sqrt(sum / y.length), 0.98 / peak) : 0;
+  return y.map((v) => v * gain);
+}
+
+/**
+ * Answers requests, in a worker or on the page: {id, kind, version, z, how, seed, at}. A picture and a grain at once; a
+ * window in slices, so that what is asked later is answered in between, and given up once something of a later `version` was asked.
+ */
+class Desk {
+  constructor(manifest, bytes, answer) {
+    Object.assign(this, { decoder: new Decoder(manifest, bytes), vocoder: new Vocoder(manifest.spec), answer, version: -1, seen: {} });
+  }
+
+  picture({ version, z, how, seed }) {
+    if (this.seen.version !== version) this.seen = { version, x: this.decoder.picture(z, { how, seed }) };
+    return this.seen.x;
+  }
+
+  async ask(job) {
+    const { id, kind, version } = job, start = performance.now();
+    this.version = Math.max(this.version, version);
+    try {
+      if (kind === "picture") this.answer({ id, kind, version, x: Float32Array.from(this.picture(job)), ms: performance.now() - start });
+      else {
+        const y = kind === "grain" ? finished(this.grain(job)) : await this.sliced(this.window(job), version);
+        this.answer({ id, kind, version, y, ms: performance.now() - start });
+      }
+    } catch (error) {
+      this.answer({ id, kind, version, error: String(error.message ?? error) });
+    }
+  }
+
+  /** Run to the end, or give up (null). */
+  async sliced(steps, version) {
+    for (let start = performance.now(); ;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+      if (performance.now() - start < 12) continue;
+      await new Promise((next) => setTimeout(next));
+      if (version < this.version) return null;
+      start = performance.now();
+    }
+  }
+
+  * window(job) {
+    const { spec } = this.vocoder, y = yield* this.vocoder.playing(this.picture(job), {});
+    return fade(levelled(y), spec.sample_rate);
+  }
+
+  /** About 0.3 s around frame `at`, at the level of the whole window, without its margins; it is looped, so its ends are one. */
+  * grain(job) {
+    const { vocoder } = this, { frames, hop, sample_rate: rate } = vocoder.spec, x = this.picture(job);
+    const count = Math.min(frames, Math.round((0.3 * rate) / hop) + 1), from = Math.max(0, Math.min(frames - count, job.at - (count >> 1)));
+    const [first, last] = [Math.max(0, from - MARGIN), Math.min(frames, from + count + MARGIN)];
+    const y = yield* vocoder.playing(x, { from: first, to: last, nnls: 10, iterations: 16 });
+    const heard = y.slice((from - first) * hop, (from - first + count - 1) * hop);
+    const gain = 0.1 / Math.max(1e-9, vocoder.level(vocoder.power(x, 0), frames));
+    let peak = 0;
+    for (const v of heard) peak = Math.max(peak, Math.abs(v));
+    const safe = peak * gain > 0.98 ? 0.98 / peak : gain;
+    return fade(heard.map((v) => v * safe), rate);
   }
 }
