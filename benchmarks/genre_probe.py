@@ -3,7 +3,7 @@
     python benchmarks/genre_probe.py --approximate FILE [--seeds 0 1 2]
 
 FILE holds approximate mel spectrograms (see `approximate.py`). Artists are divided into five folds, by genre; for each fold a
-global code is trained without labels on the artists of the other four (preset `global` without local units and filters, 12
+global code is trained without labels on the artists of the other four (preset `demo` without local units and filters, 12
 epochs), and a logistic regression reads the genre from each space on the same artists, and is judged on the artists of the
 fold. Its strength is chosen, for each space alone, by folds of artists inside the four. Every space is scored on every clip
 once a seed; differences are taken clip by clip, their intervals by drawing artists. About ten minutes on one core. Writes
@@ -94,7 +94,8 @@ def main():
     (mel_db, table), spec = approximate_mels(args.approximate), MelSpec()
     x = (1 + mel_db / spec.top_db).clip(0, 1).astype(np.float16)
     genre, artist, data = table["genre"].to_numpy(str), groups_of(table), sorted(table["track"].tolist())
-    chosen = preset("global", latent_dim=args.units, global_dim=args.units, filter_blocks=0, epochs=12)
+    chosen = preset("demo", latent_dim=args.units, global_dim=args.units, filter_blocks=0, epochs=12,
+                    prior="normal", prior_steps=0)
     for seed in args.seeds:
         made_from = dict(measure=MEASURE, preset=chosen, folds=FOLDS, strengths=STRENGTHS)
         if LEDGER.has(dict(space="g", seed=seed), made_from, data):

@@ -92,8 +92,8 @@ COORDINATES = ("auto", "global", "all")
 def map_axes(vae: ConvVAE, latents: Latents, coordinates: str = "auto", *, components: int = 6) -> MapAxes:
     """The axes of a map of `latents`: principal components of the clips' means (of the windows', under 4 clips).
 
-    Of a whole code each unit is weighted by what it does to a picture, so that distances are dB of picture. A global code stays
-    in the prior's standard deviations.
+    Of a whole code each unit is weighted by what it does to a picture, so that distances are dB of picture; of a global code,
+    which moves the noise too, by how well it is known: distances are standard deviations of the posterior.
 
     Args:
         vae: whose codes they are.
@@ -116,7 +116,9 @@ def map_axes(vae: ConvVAE, latents: Latents, coordinates: str = "auto", *, compo
     if len(mean) < 3:
         raise ValueError(f"windows: expected at least 3 for a map, got {len(latents.mean)}")
     if letter == "g":
-        return MapAxes(LatentPCA.fit(mean[:, :drawn], components=components, statistic=f"{of_clips}E[g|x]"), drawn, letter)
+        mean, certain = mean[:, :drawn], 1 / np.sqrt(np.square(latents.std[:, :drawn]).mean(0))
+        statistic = f"{of_clips}E[g|x] in posterior standard deviations"
+        return MapAxes(LatentPCA.fit(mean, components=components, unit_weights=certain, statistic=statistic), drawn, letter)
     effects = unit_effects(vae, latents.mean)
     return MapAxes(LatentPCA.fit(mean, components=components, unit_weights=effects, statistic=f"{of_clips}E[z|x], dB"), drawn)
 

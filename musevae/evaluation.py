@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .vae import ConvVAE
+from .vae.prior import kl_to_standard_normal
 from .windows import WindowSet
 
 # %% ../nbs/07a_evaluation.ipynb #cdd828d3
@@ -119,7 +120,7 @@ class Judgement:
 
     Attributes:
         by_window: `rmse_db` and `l1_db` from the posterior's mean, `rmse_db_sampled` from one draw, `distortion_nats` of that
-            draw, and `rate_nats`; of each window, `(n,)`, float64.
+            draw, `rate_nats`, and `rate_normal_nats`, what the rate were under N(0, I); of each window, `(n,)`, float64.
         kl_per_unit: rate of each unit, mean over windows, `(d,)`, nats.
         mean: E[z|x] of each window, `(n, d)`.
         std: standard deviations of q(z|x), `(n, d)`.
@@ -154,6 +155,11 @@ class Judgement:
     def rate_nats(self) -> float:
         "KL(q(z|x) ‖ p(z)) in nats per window."
         return self._mean("rate_nats")
+
+    @property
+    def rate_normal_nats(self) -> float:
+        "KL(q(z|x) ‖ N(0, I)) in nats per window: what the rate were if the prior had learnt nothing."
+        return self._mean("rate_normal_nats")
 
     @property
     def elbo_nats(self) -> float:
@@ -211,19 +217,21 @@ def judge(
                  for number, part in enumerate(passes(vae, windows, batch_size=batch_size, seed=seed))]
     finally:
         vae.train(was_training)
-    rmse, l1, sampled, distortion, rate, kl, mean, std, left = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
-    columns = dict(rmse_db=rmse, l1_db=l1, rmse_db_sampled=sampled, distortion_nats=distortion, rate_nats=rate)
-    return Judgement({name: column.double().numpy() for name, column in columns.items()},
+    columns = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+    rmse, l1, sampled, distortion, rate, normal, kl, mean, std, left = columns
+    by_window = dict(rmse_db=rmse, l1_db=l1, rmse_db_sampled=sampled, distortion_nats=distortion, rate_nats=rate,
+                     rate_normal_nats=normal)
+    return Judgement({name: column.double().numpy() for name, column in by_window.items()},
                      kl.double().sum(0).div(len(windows)).numpy(), mean.numpy(), std.numpy(), left)
 
 
 def _judged(vae, part, kept):
-    "What is kept of a batch: five figures of each window, the sum of KL by unit, codes, and residuals of the rows `kept`."
+    "What is kept of a batch: six figures of each window, the sum of KL by unit, codes, and residuals of the rows `kept`."
     x, x_mean, x_drawn, q, z = part
     kl = vae.prior.rate(q, z)
     return (*errors(x, x_mean, over="windows", top_db=vae.spec.top_db),
             errors(x, x_drawn, over="windows", top_db=vae.spec.top_db).rmse_db,
-            vae.likelihood.nll(x, x_drawn, z), kl.sum(1), kl.sum(0, keepdim=True),
+            vae.likelihood.nll(x, x_drawn, z), kl.sum(1), kl_to_standard_normal(q).sum(1), kl.sum(0, keepdim=True),
             q.mean.float(), q.stddev.float(), vae.likelihood.standardised(x[kept], x_drawn[kept], z[kept]).half())
 
 # %% ../nbs/07a_evaluation.ipynb #7a0de012

@@ -144,7 +144,7 @@ def latent_map(
         decoded=grid or None,
         decode=lambda at: places(at, the_map.axes),
         arrows=drawn,
-        axis_names=[f"PC{i + 1} of {statistic}" for i in range(len(seen))],
+        axis_names=[f"PC{i + 1} of {'E[g|x]' if axes.letter == 'g' else statistic}" for i in range(len(seen))],
         axis_ends=[(name.low, name.high) for name in words],
         notes=[_note(name, f"PC{i + 1} of {statistic}", windows.table["track"].nunique()) for i, name in enumerate(words)],
         sample_rate=rate,

@@ -60,7 +60,8 @@ def refused(capsys, *argv, code=1):
 # Help ----------------------------------------------------------------------------------------------------------------
 def test_every_command_of_the_public_surface_exists():
     assert set(cli.COMMANDS) == {
-        "synth", "scan", "gtzan", "mel", "train", "sweep", "evaluate", "map", "reconstruct", "sample", "info",
+        "synth", "scan", "gtzan", "mel", "train", "sweep", "evaluate", "map", "reconstruct", "encode", "decode", "sample",
+        "morph", "swap", "info",
     }  # fmt: skip
 
 
@@ -355,16 +356,32 @@ def test_reconstruct_goes_on_after_a_bad_file(way, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["reconstruct", run, bad, good, short, tmp_path / "missing.wav", twin, "--out", out]) == 0
     said = capsys.readouterr()
-    assert "2 of 5 files" in said.out
-    assert [name in said.err for name in ("words.wav", "short.wav", "missing.wav")] == [True] * 3
+    assert "3 of 5 files" in said.out
+    assert [name in said.err for name in ("words.wav", "short.wav", "missing.wav")] == [True, False, True]
     table = pd.read_csv(out / "reconstructions.csv")
-    assert table.file.tolist() == [str(good), str(twin)] and (table.rmse_db > 0).all()
+    assert table.file.tolist() == [str(good), str(short), str(twin)] and (table.rmse_db > 0).all()
+    assert table.seconds.tolist() == [round(sf.info(p).duration, 2) for p in (good, short, twin)]
     for stem in (good.stem, f"{good.stem}.2"):
         assert (out / f"{stem}.png").stat().st_size > 1000
         sounds = [sf.read(out / f"{stem}.{kind}.wav")[0] for kind in ("original", "reconstruction")]
-        assert [len(y) for y in sounds] == [5 * RATE] * 2 and all(np.abs(y).max() > 0.01 for y in sounds)
+        assert [len(y) for y in sounds] == [sf.info(good).frames] * 2 and all(np.abs(y).max() > 0.01 for y in sounds)
     line = refused(capsys, "reconstruct", run, bad, "--out", out)
-    assert "expected audio of at least 5 s, got none among 1 files" in line
+    assert "expected audio, got none among 1 files" in line
+
+
+def test_codes_of_songs_go_to_a_file_and_back(way, tmp_path, capsys):
+    music, run = way
+    (tmp_path / "words.wav").write_text("These are words.")
+    folder, codes = sorted(music.rglob("*.wav"))[0].parent, tmp_path / "a" / "codes.npz"
+    songs = len(list(folder.glob("*.wav")))
+    assert main(["encode", run, folder, tmp_path / "words.wav", "--seconds", 3, "--out", codes]) == 0
+    said = capsys.readouterr()
+    assert f"{songs} of {songs + 1} files" in said.out and "words.wav" in said.err
+    assert main(["decode", run, codes, "--out", tmp_path / "b", "--format", "flac"]) == 0
+    assert {sf.info(p).frames for p in (tmp_path / "b").iterdir()} == {3 * RATE} and len(list((tmp_path / "b").iterdir())) == songs
+    assert "ends in .npz" in refused(capsys, "encode", run, folder, "--out", tmp_path / "codes", code=2)
+    assert "above 0" in refused(capsys, "encode", run, folder, "--seconds", 0, "--out", codes, code=2)
+    assert "expected a file of codes" in refused(capsys, "decode", run, tmp_path / "words.wav", "--out", tmp_path / "b")
 
 
 def test_sample_depends_on_the_seed_alone(way, tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from made import made_windows
 
-from musevae.collapse import SILENT, Diagnosis, Split, diagnose, diagnosis, split_rate
+from musevae.collapse import SILENT, Diagnosis, Split, diagnose, diagnosis, plot_panel, split_rate
 from musevae.evaluation import ACTIVE, judge
 from musevae.vae import ConvVAE, VAEConfig
 
@@ -136,3 +136,15 @@ def test_figures_do_not_depend_on_the_batch_size(vae, windows):
 def test_no_windows_are_refused(vae, windows):
     with pytest.raises(ValueError, match="windows: expected at least one"):
         diagnose(vae, windows.tensor()[:0])
+
+
+def test_the_panel_draws_what_it_says():
+    import matplotlib.pyplot as plt
+
+    found = panel([0.5, 3.0, 0.0], [0.5, 0.9, 0.0], information=1.5)
+    figure = plot_panel(found)
+    units, db, nats = figure.axes
+    assert figure.get_suptitle() == found.verdict
+    assert units.lines[0].get_ydata()[:2].tolist() == [3.0, 0.5] and units.lines[0].get_ydata()[2] < SILENT
+    assert [bar.get_height() for bar in db.patches] == [5.0, 6.0] and [bar.get_height() for bar in nats.patches] == [1.5, 4.0]
+    plt.close(figure)

@@ -59,7 +59,7 @@ PLAN = {
             "vae.prior vae.prior_sequence",
             ""),
     "elbo": ("vae.likelihood vae.prior", ""),
-    "evaluation": ("vae windows", ""),
+    "evaluation": ("vae vae.prior windows", ""),
     "collapse": ("evaluation vae windows", ""),
     "collapse.level": ("vae.linear", ""),
     "training": ("annealing elbo vae", ""),
@@ -82,10 +82,13 @@ PLAN = {
     "coordinates": ("features geometry latent mel pulse vae vae.globalcode windows", ""),
     "vocoder.phase": ("", ""),
     "vocoder": ("mel vocoder.phase", ""),
+    "vocoder.joins": ("mel vocoder", ""),
+    "codes": ("mel store vae", ""),
+    "songs": ("codes corpus.audio evaluation mel store vae vocoder vocoder.joins", ""),
     "widgets.media": ("", ""),
     "reconstruction": ("evaluation mel runs vae vae.likelihood windows", ""),
     "generation": ("latent vae", ""),
-    "swap": ("vae windows", ""),
+    "swap": ("codes vae windows", ""),
     "texture": ("mel vae", ""),
     "report.figures": ("collapse evaluation geometry latent probes reconstruction runs store windows", ""),
     "report": ("collapse corpus evaluation geometry latent mel reconstruction report.figures runs store vocoder "
@@ -103,8 +106,12 @@ PLAN = {
     "cli.registry": ("cli.screen", ""),
     "cli.arguments": ("cli.registry cli.screen mel runs windows", "corpus presets"),
     "cli.summary": ("runs windows", ""),
-    "cli": ("cli.arguments cli.registry cli.screen cli.summary runfolder store",
-            "collapse collapse.sweep corpus device generation map report runs synth vocoder widgets.media windows"),
+    "cli.songs": ("cli.arguments cli.registry cli.screen runfolder store",
+                  "codes corpus.audio corpus.files runs songs vocoder widgets.media"),
+    "cli.making": ("cli.arguments cli.registry cli.screen mel runfolder store vae vocoder",
+                   "corpus generation runs songs swap vae.stream vocoder.joins widgets.media"),
+    "cli": ("cli.arguments cli.making cli.registry cli.screen cli.songs cli.summary runfolder store",
+            "collapse collapse.sweep corpus device map report runs synth windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}

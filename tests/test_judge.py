@@ -190,7 +190,7 @@ def test_what_an_earlier_evaluation_left_goes(run, tmp_path):
     assert len([p for p in first if p.suffix == ".wav"]) == 12 and len([p for p in second if p.suffix == ".wav"]) == 3
     assert {p for p in out.rglob("*") if p.is_file()} == {*second, out / "audio" / "mine.wav"}
     third = save_evaluation(run, evaluate(run), out=out, pairs=0)
-    assert {p.name for p in third} == {"residuals.png", "latent.png", "evaluation.csv", "evaluation.json"}
+    assert {p.name for p in third} == {"code.png", "residuals.png", "latent.png", "evaluation.csv", "evaluation.json"}
     assert {p for p in out.rglob("*") if p.is_file()} == {*third, out / "audio" / "mine.wav"}
 
 

@@ -1,6 +1,7 @@
 "Each gate of `pagegates.py` stops what it is there to stop: a good page passes, a bad one is found out."
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,15 +204,17 @@ PICTURE = "<img alt=x width=10 height=10 src='data:image/gif;base64,R0lGODlhAQAB
 ])
 def test_what_a_reader_scrolls_past(shown, body, words):
     page = shown(body)
-    faults = pages.measured(page, shown.file).faults
+    faults = replace(pages.measured(page, shown.file), name="05_elbo").faults
     assert len(faults) == len(words) and all(word in fault for word, fault in zip(words, faults, strict=True)), faults
 
 
 def test_an_exception_counts_for_its_limit_alone(shown, monkeypatch):
-    monkeypatch.setitem(pages.EXCEPTIONS, "0", {"code": "a test"})
     page = shown(SCREEN * 2 + CODE * 9)
-    fault, = pages.measured(page, shown.file).faults
+    chapter = replace(pages.measured(page, shown.file), name="05_elbo")
+    monkeypatch.setitem(pages.EXCEPTIONS, "05_elbo", {"code": "a test"})
+    fault, = chapter.faults
     assert "screens down" in fault
+    assert replace(chapter, name="05a_likelihood").faults == ["code is 60 % of the height, at most 25"], "a workshop's limits"
 
 
 def test_the_table_of_pages_has_a_line_a_page():

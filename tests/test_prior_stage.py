@@ -29,7 +29,7 @@ from musevae.windows import WindowSet
 SPEC = MelSpec(n_mels=16, seconds=95.5 * 512 / 22050)  # 24 slots
 SMALL = dict(latent_dim=60, global_dim=4, likelihood="coloured", per_band=False, contiguous=True, filter_blocks=0,
              prior="sequence", prior_width=48, prior_layers=1)
-PLAN = dict(preset="global", **SMALL, batch_size=32, epochs=2, prior_steps=120, progress=False)
+PLAN = dict(preset="demo", **SMALL, batch_size=32, epochs=2, prior_steps=120, progress=False)
 
 
 def pictures(n=96, seed=0, pale=True):
@@ -92,6 +92,8 @@ def test_what_it_saves_is_what_the_bound_gains(model):
     assert torch.equal(ours.kl_per_unit[:4], before.kl_per_unit[:4])  # g costs what it did
     found, as_before = judge(model, x), judge(plain, x)
     assert found.rate_nats < as_before.rate_nats - 3
+    assert found.rate_normal_nats == pytest.approx(as_before.rate_nats) and as_before.rate_normal_nats == as_before.rate_nats
+    assert (found.kl_per_unit[4:] > 0).all()  # what is saved is shared by those who pay
     with torch.no_grad():
         weights = [log_weights(x, vae, 20, generator=torch.Generator().manual_seed(0)).mean() for vae in (model, plain)]
     assert weights[0] - weights[1] == pytest.approx((ours.nats - before.nats).item(), abs=2.0)
@@ -243,6 +245,24 @@ def test_a_longer_first_stage_starts_the_second_anew(straight, tmp_path):
     rows = pd.read_csv(longer.path / "prior.csv")
     assert rows["step"].is_monotonic_increasing and len(rows) == 11
     assert (rows["valid_normal_nats"][0] == pd.read_csv(straight.path / "prior.csv")["valid_normal_nats"][0]) != changed
+
+
+@pytest.mark.filterwarnings("ignore:prior. N")
+def test_whole_clips_give_other_windows_to_learn_from_too(tmp_path):
+    "One pass at a time, numbered as no step of the training is; what was learnt from them is another prior."
+    asked, x = [], pictures()
+
+    def crops(rows, number):
+        asked.append(number)
+        return pictures(len(rows), number % 97)
+
+    found = []
+    for given in (None, crops):
+        vae = built()
+        fit_prior(vae, x, pictures(20, 1), TrainConfig(prior_steps=30), tmp_path, crops=given, progress=False)
+        found.append(load_file(tmp_path / "prior.safetensors")["network.head.weight"])
+    assert len(set(asked)) == len(asked) == 5 and min(asked) > 1_000_000
+    assert not torch.equal(*found)
 
 
 def test_a_corpus_too_small_for_a_prior_keeps_the_normal_distribution_and_says_so(tmp_path):

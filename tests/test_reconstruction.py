@@ -198,7 +198,8 @@ def test_save_evaluation_writes_what_it_says(run):
     assert json.loads((run.path / "evaluation.json").read_text()) == result
     table = pd.read_csv(run.path / "evaluation.csv")
     assert len(table) == 10 and math.sqrt((table.rmse_db**2).mean()) == pytest.approx(result["rmse_db"], rel=1e-3)
-    assert {p.name for p in paths if p.suffix == ".png"} == {"reconstructions.png", "residuals.png", "latent.png"}
+    assert {p.name for p in paths if p.suffix == ".png"} == {
+        "reconstructions.png", "residuals.png", "latent.png", "code.png"}
     kinds = ("original", "mel-and-back", "reconstruction")
     sounds = sorted(p.name for p in paths if p.suffix == ".wav")
     assert sounds == sorted(f"{g}.9-2-{k}.wav" for g in ("noisy", "pure") for k in kinds)

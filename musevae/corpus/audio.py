@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['UNRECOGNISED', 'LOWEST_RATE', 'CONVERTIBLE', 'hushed', 'Sound', 'open_audio', 'blocks_of', 'identity_of', 'sha256_of',
-           'read_audio', 'read_tags']
+           'read_audio', 'stream_audio', 'read_tags']
 
 # %% ../../nbs/A3a_audio.ipynb #15b6bb92
 import ctypes
@@ -259,6 +259,36 @@ def read_audio(
 
         y = librosa.resample(y, orig_sr=rate, target_sr=sample_rate, res_type="soxr_hq")
     return np.ascontiguousarray(y if seconds is None else y[: round(seconds * sample_rate)], dtype=np.float32)
+
+# %% ../../nbs/A3a_audio.ipynb #f61312b8
+def stream_audio(path: str | os.PathLike, *, sample_rate: int = 22050, seconds: float | None = None) -> Iterator[np.ndarray]:
+    """Blocks of the sound of a file of any length, mono float32, as `read_audio` has them, in the memory of a few blocks.
+
+    Args:
+        path: a file that libsndfile reads.
+        sample_rate: Hz of the result.
+        seconds: s to read; None: to the end.
+
+    Raises:
+        AudioError: for a file that cannot be used; a broken one where it breaks.
+    """
+    import soxr
+
+    with open_audio(os.fspath(path)) as sound:
+        resample = soxr.ResampleStream(sound.samplerate, sample_rate, 1, dtype="float32", quality="HQ").resample_chunk
+        given = 0
+        for block in blocks_of(sound, None if seconds is None else round(seconds * sound.samplerate)):
+            mono = block.mean(axis=1) if sound.channels > 1 else block[:, 0]
+            if not np.isfinite(mono).all():
+                after = f"{given / sound.samplerate:.0f} s"
+                raise AudioError(path, f"expected finite samples, got NaN or infinity after {after}", "not finite")
+            y = resample(np.ascontiguousarray(mono)) if sound.samplerate != sample_rate else mono
+            given += len(mono)
+            yield y
+        if sound.samplerate != sample_rate:
+            yield resample(np.zeros(0, np.float32), last=True)
+        if not given:
+            raise AudioError(path, "expected audio, got a header without samples", "empty")
 
 # %% ../../nbs/A3a_audio.ipynb #91f0c5ad
 def read_tags(path: str | os.PathLike) -> dict:

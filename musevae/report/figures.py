@@ -151,9 +151,9 @@ def evaluate(
     """A run judged on held-out windows: one dict of plain numbers, ready for JSON.
 
     `windows`, `clips`, `split`; `latent_dim`; `rmse_db`, `l1_db` (from the posterior mean), `rmse_db_sampled` (from one
-    draw); `elbo_nats`, `distortion_nats`, `rate_nats` per window at β = 1 (one draw a window), and where a
-    global code stands above a local one `rate_global_nats` and `rate_local_nats`; `bits_per_second`, the rate over the
-    window's length; `active_units`, `charged_units`, `idle_units`,
+    draw); `elbo_nats`, `distortion_nats`, `rate_nats` per window at β = 1 (one draw a window), where a prior has learnt
+    beside it `rate_normal_nats`, the rate under N(0, I), and where a global code stands above a local one `rate_global_nats`
+    and `rate_local_nats`; `bits_per_second`, the rate over the window's length; `active_units`, `charged_units`, `idle_units`,
     `information_nats` with its ceiling, and a `verdict` on the code in words; what `linear_baselines` returns; `probe_*`;
     `rmse_db_by_genre`; and `data`: what was judged. Only windows that the run was not trained on are used.
 
@@ -183,6 +183,8 @@ def evaluate(
     linear = linear_baselines(judged.train, judged.windows, mean.shape[1], batch_size=batch_size) if baselines else {}
     result |= {name: value for name, value in linear.items() if not name.endswith("_nats")}
     result |= dict(elbo_nats=found.elbo_nats, distortion_nats=found.distortion_nats, rate_nats=found.rate_nats)
+    if vae.prior.trained:
+        result |= dict(rate_normal_nats=found.rate_normal_nats)
     if vae.hierarchical:
         rate_global = float(found.kl_per_unit[: vae.encoder.units].sum())
         result |= dict(rate_global_nats=rate_global, rate_local_nats=found.rate_nats - rate_global)

@@ -175,8 +175,8 @@ class SequencePrior(Prior):
     def rate(self, posterior: Distribution, z: torch.Tensor | None = None) -> torch.Tensor:
         """KL(q(z|x) ‖ p(z)) of every window and unit of `posterior`, the beat paid: `(batch, d)`, nats.
 
-        That against N(0, I) in closed form, less what is saved at one sample: unbiased, and quieter than a difference of
-        two densities.
+        That against N(0, I) in closed form, less what is saved at one sample, which units in order of time share in
+        proportion to what they cost: unbiased, and quieter than a difference of two densities.
 
         Args:
             posterior: q(z|x), `Normal` over `(batch, d)`.
@@ -185,7 +185,12 @@ class SequencePrior(Prior):
         kl = kl_to_standard_normal(posterior)
         if not self.trained:
             return kl
-        return super().rate(posterior) if z is None else kl - self._shared(self.saved(wide(z)))  # the first refuses
+        if z is None:
+            return super().rate(posterior)  # which refuses
+        timed = self.units + self.slots.units
+        paid = kl[:, timed]
+        left = 1 - self.saved(wide(z)) / paid.sum(1).clamp_min(1e-9)
+        return kl.index_copy(1, timed, paid * left.unsqueeze(1))
 
     def draw_beat(self, n: int, generator: torch.Generator | None = None) -> Beat:
         "The beats of `n` windows, drawn from p(beat) with `generator`."

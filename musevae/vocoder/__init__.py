@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..mel import MelError, MelSpec
-from .phase import griffin_lim, istft, loudest_tree, pghi, phase_steps, stft  # noqa: F401 (two only pass by)
+from .phase import after, griffin_lim, istft, loudest_tree, pghi, phase_steps, stft  # noqa: F401 (two only pass by)
 
 # %% ../../nbs/11_vocoder.ipynb #5b5c2be0
 INVERTERS: dict[str, type["Inverter"]] = {}
@@ -102,6 +102,27 @@ class Inverter:
         """
         return self.invert(*_pictures(x, ref_db, self.spec.n_mels))
 
+    @torch.no_grad()
+    def follow(
+        self, x: torch.Tensor | np.ndarray, ref_db: torch.Tensor | np.ndarray, past: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Sounds `(batch, samples)` of pictures whose first samples have been heard: they go on from `past`.
+
+        Args:
+            x: as for a call; its first frame is centred on the first sample of `past`.
+            ref_db: reference of each window in dB, `(batch,)`.
+            past: `(batch, m)`, m at least a hop; None: a call, no more.
+
+        Raises:
+            MelError: as for a call.
+        """
+        x, ref_db = _pictures(x, ref_db, self.spec.n_mels)
+        return self.invert(x, ref_db) if past is None else self.go_on(x, ref_db, past)
+
+    def go_on(self, x: torch.Tensor, ref_db: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
+        "What `follow` does with checked `x`, `ref_db` and a `past`: fades over a quarter hop, unless a child knows better."
+        return after(past, self.invert(x, ref_db), self.spec.hop // 4)
+
 # %% ../../nbs/11_vocoder.ipynb #c189bab5
 class PhaseInverter(Inverter):
     """Undoes the mel scale (`MelSpec.stft_magnitude`: non-negative, closest in mel power), then guesses a phase.
@@ -113,11 +134,17 @@ class PhaseInverter(Inverter):
 
     def invert(self, x: torch.Tensor, ref_db: torch.Tensor) -> torch.Tensor:
         "Sounds `(batch, samples)` of pictures `x` and references `ref_db`: linear magnitudes first, then `sound`."
-        magnitude = self.spec.stft_magnitude(x, ref_db, iterations=self.options["nnls_iterations"])
-        return self.sound(magnitude, self.samples(x.shape[-1]))
+        return self.sound(self._magnitude(x, ref_db), self.samples(x.shape[-1]))
 
-    def sound(self, magnitude: torch.Tensor, samples: int) -> torch.Tensor:
-        "Sounds `(batch, samples)` for linear `magnitude (batch, bins, frames)`."
+    def go_on(self, x: torch.Tensor, ref_db: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
+        "Sounds `(batch, samples)` of `x` and `ref_db` that begin with `past (batch, m)`, for which the phase is found."
+        return self.sound(self._magnitude(x, ref_db), self.samples(x.shape[-1]), past)
+
+    def _magnitude(self, x, ref_db):
+        return self.spec.stft_magnitude(x, ref_db, iterations=self.options["nnls_iterations"])
+
+    def sound(self, magnitude: torch.Tensor, samples: int, past: torch.Tensor | None = None) -> torch.Tensor:
+        "Sounds `(batch, samples)` for linear `magnitude (batch, bins, frames)`, after `past (batch, m)` if that is given."
         raise NotImplementedError
 
 # %% ../../nbs/11_vocoder.ipynb #20b4fa67
@@ -127,10 +154,10 @@ class GriffinLim(PhaseInverter):
     name = "griffinlim"
     defaults = dict(iterations=32, momentum=0.0, seed=0)
 
-    def sound(self, magnitude: torch.Tensor, samples: int) -> torch.Tensor:
-        "Sounds `(batch, samples)` for linear `magnitude (batch, bins, frames)`."
+    def sound(self, magnitude: torch.Tensor, samples: int, past: torch.Tensor | None = None) -> torch.Tensor:
+        "Sounds `(batch, samples)` for linear `magnitude (batch, bins, frames)`, after `past (batch, m)` if that is given."
         iterations, momentum, seed = (self.options[k] for k in ("iterations", "momentum", "seed"))
-        return griffin_lim(magnitude, self.spec, samples, iterations=iterations, momentum=momentum, seed=seed)
+        return griffin_lim(magnitude, self.spec, samples, iterations=iterations, momentum=momentum, seed=seed, past=past)
 
 # %% ../../nbs/11_vocoder.ipynb #afac11dc
 class FastGriffinLim(GriffinLim):
@@ -146,12 +173,12 @@ class PGHI(PhaseInverter):
     name = "pghi"
     defaults = dict(iterations=32, momentum=0.99)
 
-    def sound(self, magnitude: torch.Tensor, samples: int) -> torch.Tensor:
-        "Sounds `(batch, samples)` for linear `magnitude (batch, bins, frames)`."
+    def sound(self, magnitude: torch.Tensor, samples: int, past: torch.Tensor | None = None) -> torch.Tensor:
+        "Sounds `(batch, samples)` for linear `magnitude (batch, bins, frames)`, after `past (batch, m)` if that is given."
         slopes = np.stack([pghi(one, self.spec) for one in magnitude.double().cpu().numpy()])
         iterations, momentum = self.options["iterations"], self.options["momentum"]
         phase = torch.from_numpy(slopes).to(magnitude)
-        return griffin_lim(magnitude, self.spec, samples, iterations=iterations, momentum=momentum, phase=phase)
+        return griffin_lim(magnitude, self.spec, samples, iterations=iterations, momentum=momentum, phase=phase, past=past)
 
 # %% ../../nbs/11_vocoder.ipynb #d9f20416
 def get_inverter(name: str = "fast-griffinlim", spec: MelSpec | None = None, **options: Any) -> Inverter:

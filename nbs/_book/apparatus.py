@@ -141,7 +141,7 @@ def needs(docname: str, known: set[str]) -> list[str]:
     folder, _, name = docname.rpartition("/")
     if name in table:
         return [f"{folder}/{other}" for other in table[name]]
-    chapter = number_of(docname).rstrip("abcdefgh")
+    chapter = re.match(r"\w?\d+", number_of(docname))[0]
     return sorted(doc for doc in known if number_of(doc) == chapter and doc != docname)
 
 

@@ -21,11 +21,11 @@ from pygments.formatters import HtmlFormatter
 from sphinx.highlighting import PygmentsBridge
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-WORTH = 3  # lines: fewer saved are no reason to fold
+WORTH = 2  # lines of a lesson: fewer saved are no reason to fold
 LONG = 8  # lines of a lesson's own function that are folded like the library's
-CHAPTER, WORKSHOP = 12, 6  # lines of a lesson's cell that stand open; of a longer one, what it asserts and shows
+CHAPTER, WORKSHOP = 9, 3  # lines of a lesson's cell that stand open; of a longer one, what it asserts and shows
 NARROW = 88  # characters beside the words that unfold
-WIDE = 100  # characters: a longer signature is shown without its types
+WIDE = 88  # characters: a longer signature is shown without its types, and so is a helper's
 
 # Browsers that cannot style what a `<details>` hides print it open all the same.
 PRINT = """addEventListener('beforeprint', () => document.querySelectorAll('.bd-article details:not([open])')
@@ -56,7 +56,7 @@ def abstract(code: str, exported: bool, most: int = CHAPTER) -> list[str]:
         if len(short) > most:
             short = _claims(lines, imports, others)
     saved = len(lines) - len(short)
-    return short if short and saved >= (1 if imports and not others else WORTH) else []
+    return short if short and saved >= (1 if exported or not others else WORTH) else []
 
 
 def _lesson(lines: list[str], imports: list, others: list) -> list[str]:
@@ -111,12 +111,12 @@ def _imported(imports: list) -> str:
 
 
 def _shown(node: ast.stmt, lines: list[str]) -> list[str]:
-    "Signature and first line of the docstring of a definition; the first line of any other statement."
+    "Signature and first line of the docstring of a definition (a helper's signature); the first line of any other statement."
     if not isinstance(node, _DEFINES):
         first = lines[node.lineno - 1]
         return [first if node.end_lineno == node.lineno else f"{first} …"]
     shown = [_signature(node)]
-    if doc := ast.get_docstring(node):
+    if (doc := ast.get_docstring(node)) and not node.name.startswith("_"):
         shown.append(f'    "{doc.split(chr(10))[0]}"')
     if isinstance(node, ast.ClassDef):
         methods = [f.name for f in node.body if isinstance(f, _DEFINES) and not f.name.startswith("_")]
@@ -130,7 +130,7 @@ def _signature(node) -> str:
         return f"class {node.name}({', '.join(parents)}):" if parents else f"class {node.name}:"
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     whole = f"def {node.name}({ast.unparse(node.args)}){returns}:"
-    if len(whole) <= WIDE:
+    if len(whole) <= WIDE and not node.name.startswith("_"):
         return whole
     for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg):
         if arg is not None:

@@ -4,7 +4,8 @@
 
 At 1440 × 900: height in screens, the share of it that is code, how many screens down the first sound and the first
 figure stand, how many sounds there are, kilobytes with pictures, and what has to be scrolled sideways. `tests/test_pages.py`
-holds every chapter to the limits below.
+holds every chapter to the limits below. Workshops (3a, A2) may begin with something else than a sound or a figure: nobody
+has to read them to go on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ CODE = 0.25  # most of a chapter's height
 SCREENS = 2.0  # down to the first sound or figure, at most
 
 # Chapters that may exceed a limit, and why.
-EXCEPTIONS: dict[str, dict[str, str]] = {}
+_ROOM = "many small functions, short checks, and nothing to draw: signatures alone are more than a quarter"
+EXCEPTIONS: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("07d_fitting", "08c_water", "A0_store", "A2a_screen", "A3_files", "A4_networks"), {"code": _ROOM}),
+    "09_latent": {"first": "the map may be played once it is known what its axes are"},
+    "10_reconstruction": {"first": "an error in decibels is defined before one is drawn; the figure follows at once"},
+}
 
 MEASURE = """() => {
   const article = document.querySelector('.bd-article'), all = (s) => [...article.querySelectorAll(s)];
@@ -72,7 +78,7 @@ class Page:
         "What is over a limit, exceptions left out."
         found = {
             "code": self.code > CODE and f"code is {100 * self.code:.0f} % of the height, at most {100 * CODE:.0f}",
-            "first": min(self.sound, self.figure) > SCREENS and
+            "first": self.name[0].isdigit() and self.name[2] == "_" and min(self.sound, self.figure) > SCREENS and
             f"the first sound or figure stands {min(self.sound, self.figure):.1f} screens down, at most {SCREENS:.0f}",
             "sideways": bool(self.sideways) and f"scrolls sideways: {'; '.join(self.sideways)}",
         }
