@@ -15,7 +15,7 @@ from .coordinates import axis_names, map_axes, measured
 from .latent import encode_corpus
 from .map import middle_windows
 from .runs import Run
-from .swap import model_key
+from .codes import weights_key
 from .vae import ConvVAE
 from .vae.globalcode import GlobalDecoder
 from .vae.networks import TimeFilter
@@ -98,7 +98,7 @@ def export_decoder(vae: ConvVAE) -> Carried:
     weights = b"".join(value.numpy().astype("<f2").tobytes() for value in halves.values())
     filtered = isinstance(path.filter, TimeFilter)
     manifest = dict(
-        fingerprint=model_key(vae), mel_fingerprint=spec.fingerprint, latent_dim=vae.latent_dim, units=code.units,
+        fingerprint=weights_key(vae), mel_fingerprint=spec.fingerprint, latent_dim=vae.latent_dim, units=code.units,
         spec=spec.to_dict() | dict(frames=spec.frames, samples=spec.samples), knots=list(code.knots), bound=code.bound,
         hidden=code.decoder[0].out_features, blocks=len(path.filter.blocks) - 1 if filtered else 0,
         width=path.filter.stem.out_channels if filtered else 0, noise=float(path.transform.noise),

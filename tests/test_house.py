@@ -101,7 +101,7 @@ PLAN = {
     "widgets": ("widgets.level widgets.media widgets.page widgets.scatter", ""),
     "water": ("collapse.level evaluation runs store vae.linear vocoder widgets.level widgets.page windows", ""),
     "map": ("coordinates corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
-    "live": ("coordinates latent map runs swap vae vae.globalcode vae.networks vae.parts widgets.live windows", ""),
+    "live": ("codes coordinates latent map runs vae vae.globalcode vae.networks vae.parts widgets.live windows", ""),
     "cli.screen": ("store", ""),
     "cli.registry": ("cli.screen", ""),
     "cli.arguments": ("cli.registry cli.screen mel runs windows", "corpus presets"),
