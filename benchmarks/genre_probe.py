@@ -34,7 +34,7 @@ from musevae.windows import WindowSet
 LEDGER = Ledger("genre_probe", ["space", "seed"], packages=["scikit-learn"])
 MEASURE = 1  # goes up with what is measured, or how
 FOLDS, STRENGTHS = 5, (0.001, 0.01, 0.1, 1.0)
-MODEL = preset("demo", latent_dim=32, global_dim=32, filter_blocks=0, epochs=12)
+MODEL = preset("demo", latent_dim=32, global_dim=32, filter_blocks=0, epochs=12, prior="normal", prior_steps=0)
 
 
 def made_from(space, seed):

@@ -88,7 +88,7 @@ def trained(chosen, x, x_valid, seed):
 
 def rate_and_error(vae, x, x_test):
     "Rate and error in dB with 480 local units below the global code of `vae`, and the linear code's error at that rate."
-    whole = preset("demo", global_dim=vae.config.global_dim, filter_blocks=0).vae.build(MelSpec()).initialise(x)
+    whole = preset("demo", global_dim=vae.config.global_dim, filter_blocks=0, prior="normal").vae.build(MelSpec()).initialise(x)
     whole.decoder.path.closed.code.load_state_dict(vae.decoder.path.closed.code.state_dict())
     here = judge(whole, x_test)
     linear = []
@@ -118,7 +118,8 @@ def main():
     for name, seed, key, (x, x_valid, x_test) in corpora(args.data, args.approximate, args.seeds):
         for floor in args.floors:
             chosen = preset("demo", latent_dim=args.units, global_dim=args.units, filter_blocks=0, epochs=12,
-                            learning_rate=1.5e-3, weight_decay=0.03, floor_tail=TAILS[floor])
+                            learning_rate=1.5e-3, weight_decay=0.03, prior="normal", prior_steps=0,
+                            floor_tail=TAILS[floor])
             labels = dict(data=name, model=f"g, {args.units} units", floor=floor, seed=seed)
             made_from = labels | dict(measure=MEASURE, preset=chosen)
             if LEDGER.has(labels, made_from, key):

@@ -29,6 +29,8 @@ def settings(value):
     "Plain values of a configuration. A field that is off is left out, so that a new switch leaves the old keys alone."
     if hasattr(value, "identity"):  # it knows by which names its fields go into keys
         value = value.identity()
+    elif is_dataclass(value) and hasattr(value, "to_dict"):  # it leaves out choices that came later, where they are the usual ones
+        value = value.to_dict()
     if is_dataclass(value):
         value = {f.name: getattr(value, f.name) for f in fields(value) if f.compare}  # a name that is not compared sets nothing
     if isinstance(value, dict):

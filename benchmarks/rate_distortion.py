@@ -36,7 +36,7 @@ from musevae.windows import mel_windows
 LEDGER = Ledger("rate_distortion", ["data", "model", "asked", "latent_dim", "epochs", "seed"])
 MEASURE = 1  # goes up with what is measured, or how; a training of another recipe is measured anew by taking its rows out
 TRANSFORM = PRESETS["transform"]  # closed form and filters, white noise a band
-GLOBAL = PRESETS["demo"]  # a global code under coloured noise
+GLOBAL = preset("demo", prior="normal", prior_steps=0)  # a global code under coloured noise
 SCRATCH = Preset(VAEConfig(linear=False, filter_blocks=0, network="time"), TrainConfig())
 PAPER = dict(likelihood="laplace", noise_scale=5e-4 * 128 * 216, clamp=True, per_band=False)
 TRAINED = {

@@ -5,7 +5,8 @@
 
 Made music: trained on `--clips` clips a genre of seed 1 (rendered on first use: 100 a genre take some six minutes on a core),
 judged on the 100 clips of the book, which are of seed 0. Other music: divided by clip, by the seed. Encoder and decoder are
-the closed form of `local_transform`, the same for all models, so that every nat of rate saved is saved at the same error.
+the closed form of a `SeparableTransform` of contiguous places, the same for all models, so that every nat of rate saved is
+saved at the same error.
 Besides the network: N(0, I); one Gaussian with full covariance; linear prediction from 12 slots back. Intervals are over the
 unseen clips. Rows go to `nbs/results/sequence_prior.csv`; those that are there, made from the same, are skipped.
 """
@@ -18,10 +19,14 @@ import torch
 from ledger import Ledger
 
 from musevae.corpus import load_corpus, split_clips
-from musevae.probes import mel_statistics, probe, pulse
+from musevae.features import mel_statistics
+from musevae.probes import probe
+from musevae.pulse import pulse
 from musevae.synth import made_corpus
+from musevae.vae.beat import Beat, find_beat
 from musevae.vae.linear import SeparableTransform
-from musevae.vae.prior_sequence import Beat, SequencePrior, find_beat, local_transform, train_sequence
+from musevae.vae.prior_sequence import SequencePrior
+from musevae.vae.prior_training import codes_of, rate_of, train_sequence
 from musevae.windows import mel_clips, mel_windows
 
 LEDGER = Ledger("sequence_prior", ["data", "model", "clips", "steps", "seed"])
@@ -43,23 +48,22 @@ def made_from(data, model, clips, steps, seed):
     return dict(measure=MEASURE, data=data, model=model, d=LATENT_DIM, clips=int(clips), steps=int(steps), seed=int(seed))
 
 
-class Codes:
-    "Posterior means, beats and pictures of windows; a number of windows at a time."
+class Linear:
+    "The closed form as a model: `posterior`, and the prior of its codes."
 
-    def __init__(self, transform, x):
-        self.x = x
-        self.mean = torch.cat([transform.mean_logvar(p.float())[0] for p in x.split(256)])
-        self.beat = find_beat_of(x)
+    device = torch.device("cpu")
+
+    def __init__(self, transform, prior):
+        self.transform, self.prior = transform, prior
+
+    def posterior(self, x, eps=None):
+        mean, logvar = self.transform.mean_logvar(x)
+        return mean, (logvar / 2).exp()
 
 
 def find_beat_of(x):
     "Beats of many pictures."
     return Beat.of(torch.cat([find_beat(p.float()).cell for p in x.split(256)]))
-
-
-def of_rows(beat, rows):
-    "The beats of some rows."
-    return Beat.of(beat.cell[rows])
 
 
 def made_music(clips, cuts=2, draws=6):
@@ -181,7 +185,7 @@ def judge(draw, bench, seed):
     x = torch.cat([bench.transform.mean_picture(p) for p in z.split(64)]).clamp(0, 1)
     grain = bench.grain.add(x, generator)
     strength = pulse(x, bench.spec).strength
-    held = (find_beat(x).period / bench.test.beat.period[bench.rows]).log().abs() < math.log(1.04)
+    held = (find_beat(x).period / bench.beat.period[bench.rows]).log().abs() < math.log(1.04)
     return dict(pulse=round(float(strength.mean()), 3), pulse_interval=round(1.96 * float(strength.std()) / math.sqrt(len(x)), 3),
                 tempo_kept=round(held.float().mean().item(), 3), level_db=round(level_movement(x), 2),
                 steady=round(steadiness(x), 3), steady_with_grain=round(steadiness(grain), 3),
@@ -193,15 +197,17 @@ class Bench:
     "The data of one corpus and division, coded once."
 
     def __init__(self, x, windows):
-        self.transform, self.spec = local_transform(x, LATENT_DIM), windows.spec
-        self.train, self.test = Codes(self.transform, x), Codes(self.transform, windows.tensor())
+        self.transform, self.spec = SeparableTransform.fit(x, LATENT_DIM, contiguous=True), windows.spec
+        model = Linear(self.transform, SequencePrior(self.transform, seconds=windows.spec.seconds))
+        self.train, self.test = codes_of(model, x), codes_of(model, windows.tensor(), seed=1)
+        self.x, self.beat = windows.tensor(), find_beat_of(windows.tensor())
         self.std = (self.transform.noise / self.transform.variance).clamp_max(1).sqrt()
         self.tracks = windows.table["track"].to_numpy(str)
         order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))
         self.rows = order[:DRAWN].sort().values
-        self.music, self.grain = self.test.x[self.rows], Grain(self.transform, x)
+        self.music, self.grain = self.x[self.rows], Grain(self.transform, x)
         smooth = torch.cat([self.transform.mean_picture(p) for p in self.test.mean.split(256)]).clamp(0, 1)
-        self.rmse_db = 80 * (smooth - self.test.x).square().mean().sqrt().item()
+        self.rmse_db = 80 * (smooth - self.x).square().mean().sqrt().item()
         self.normal = normal_rate(self.test.mean, self.std)
 
     def music_row(self):
@@ -235,26 +241,15 @@ def without_training(model, bench):
     return bench.saved(linear_prediction(prior, bench.train.mean, bench.test.mean, bench.std))
 
 
-@torch.no_grad()
-def rate_of(prior, bench, samples=2):
-    "Rate of every unseen window, nats, the beat paid for: the mean over samples of the posterior."
-    generator, total = torch.Generator().manual_seed(0), torch.zeros(len(bench.test.mean))
-    for _ in range(samples):
-        for rows in torch.arange(len(total)).split(150):
-            mean = bench.test.mean[rows]
-            z = mean + bench.std * torch.randn(mean.shape, generator=generator)
-            total[rows] -= prior.log_prob(z, of_rows(bench.test.beat, rows)) / samples
-    return total - entropy(bench.std)
-
-
 def trained(model, bench, steps, seed):
     "A row of a network: its rate, its samples for g and beat of unseen windows, and its pulse when it draws those too."
     torch.manual_seed(seed)
     prior = SequencePrior(bench.transform, seconds=bench.spec.seconds, **MODELS[model])
-    for _ in train_sequence(prior, bench.train.mean, bench.train.beat, steps=steps, seed=seed):
+    for _ in train_sequence(prior, bench.train, steps=steps, seed=seed):
         pass
-    g, beat = prior.slots.split(bench.test.mean[bench.rows])[0], of_rows(bench.test.beat, bench.rows)
-    row = bench.saved(rate_of(prior, bench)) | judge(lambda r: prior.sample(len(g), r, g=g, beat=beat), bench, seed)
+    g, beat = prior.split(bench.test.mean[bench.rows])[0], bench.beat.rows(bench.rows)
+    rate = torch.stack([rate_of(prior, bench.test, seed=sample)[0] for sample in range(2)]).mean(0)
+    row = bench.saved(rate) | judge(lambda r: prior.sample(len(g), r, g=g, beat=beat), bench, seed)
     free = bench.transform.mean_picture(prior.sample(DRAWN, torch.Generator().manual_seed(seed))).clamp(0, 1)
     paid = 0.0 if prior.beat == "nothing" else -prior.log_beat[bench.test.beat.cell].mean().item()
     return row | dict(price_of_beat=round(paid, 2), pulse_free=round(float(pulse(free, bench.spec).strength.mean()), 3),

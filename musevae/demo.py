@@ -11,7 +11,7 @@ import warnings
 from .corpus import split_clips
 from .mel import MelError
 from .presets import preset
-from .runs import RECIPE, Run, RunError, load_run, split_key, train
+from .runs import Run, RunError, load_run, recipe_of, split_key, train
 from .store import home, key_of, write_text
 from .synth import made_corpus
 from .windows import WindowSet, mel_windows
@@ -25,7 +25,8 @@ def demo_key(windows: WindowSet, name: str = "demo") -> str:
         name: of the preset.
     """
     chosen = preset(name)
-    return key_of("demo", RECIPE, windows.key, split_key(windows.table), chosen.vae.to_dict(), chosen.train.identity())
+    recipe, split = recipe_of(chosen.vae), split_key(windows.table)
+    return key_of("demo", recipe, windows.key, split, chosen.vae.to_dict(), chosen.train.identity())
 
 # %% ../nbs/07b_demo.ipynb #b990b9ec
 def demo_run(name: str = "demo", *, progress: bool = True) -> Run:

@@ -23,10 +23,10 @@ from .store import write_text
 from .training import TrainConfig
 from .vae import ConvVAE
 from .vae.prior_sequence import SequencePrior
-from .vae.prior_training import begin_sequence, codes_of, prior_optimizer, rate_of, train_sequence
+from .vae.prior_training import Codes, begin_sequence, codes_of, prior_optimizer, rate_of, train_sequence
 
 # %% ../nbs/07f_prior_stage.ipynb #0a421d04
-CUTS = 5  # windows cut anew for every training window, where there are whole clips to cut from
+CUTS = 5  # windows cut anew for every training window, where there are whole clips to cut from; fewer beyond 12,000 in all
 CHECKS = 10  # times that held-out windows are asked
 
 
@@ -91,12 +91,12 @@ def sequence_prior(vae: ConvVAE, config: TrainConfig) -> SequencePrior:
     return vae.prior
 
 
-def _pool(x, crops):
-    "Windows to learn from: those of the training, and others of their clips."
-    if crops is None:
-        return x
-    rows = torch.arange(len(x))
-    return torch.cat([x, *(crops(rows, 10**9 + k).to(x.dtype) for k in range(CUTS))])  # numbers that no step has
+def _all_codes(vae, x, crops, seed):
+    "Codes of the windows to learn from: those of the training, and others of their clips; pictures of one pass at a time."
+    parts, rows = [codes_of(vae, x, seed=seed)], torch.arange(len(x))
+    for k in range(0 if crops is None else max(1, min(CUTS, 12_000 // len(x) - 1))):
+        parts.append(codes_of(vae, crops(rows, 10**9 + k), seed=seed + 1 + k))  # a number that no step has
+    return Codes.joined(parts)
 
 
 def fit_prior(
@@ -134,7 +134,7 @@ def fit_prior(
     if not prior.ordered:
         warnings.warn("prior: N(0, I) is kept: no unit of this code has a place in time", stacklevel=2)
         return pd.DataFrame()
-    codes, held = codes_of(vae, _pool(x, crops), seed=seed), codes_of(vae, x_valid, seed=seed + 1)
+    codes, held = _all_codes(vae, x, crops, seed), codes_of(vae, x_valid, seed=seed)
     seen = codes.rows(torch.arange(0, len(x), -(-len(x) // len(x_valid))))
     begin_sequence(prior, codes, seed)
     optimizer = prior_optimizer(prior)

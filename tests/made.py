@@ -16,7 +16,7 @@ SMALL = dict(n_mels=16, seconds=0.7)
 SPEC = MelSpec(**SMALL)  # pictures of 16 x 31
 MODEL = dict(latent_dim=6, filter_blocks=1, filter_width=8)
 TINY = MODEL | dict(preset="transform", batch_size=8, epochs=3, progress=False)
-TWO_CODES = TINY | dict(preset="demo", latent_dim=12, global_dim=4)
+TWO_CODES = TINY | dict(preset="demo", latent_dim=12, global_dim=4, prior="normal", prior_steps=0)  # stage one alone
 
 
 def pictures(n, spec=SPEC, seed=0):

@@ -60,7 +60,8 @@ def refused(capsys, *argv, code=1):
 # Help ----------------------------------------------------------------------------------------------------------------
 def test_every_command_of_the_public_surface_exists():
     assert set(cli.COMMANDS) == {
-        "synth", "scan", "gtzan", "mel", "train", "sweep", "evaluate", "map", "reconstruct", "encode", "decode", "sample", "info",
+        "synth", "scan", "gtzan", "mel", "train", "sweep", "evaluate", "map", "reconstruct", "encode", "decode", "sample",
+        "morph", "swap", "info",
     }  # fmt: skip
 
 

@@ -159,8 +159,8 @@ def test_a_run_that_was_cut_off_resumes_bit_for_bit(tmp_path):
     table = pd.DataFrame(dict(track=[f"clip {i // 2}" for i in range(24)], window=[i % 2 for i in range(24)],
                               split=["train"] * 16 + ["valid"] * 8))
     windows = WindowSet(x[:, 0].half().numpy(), np.zeros(24, np.float32), table, SPEC, "made up")
-    changes = dict(preset="demo", latent_dim=24, global_dim=4, filter_blocks=1, filter_width=8, batch_size=8, epochs=4,
-                   progress=False)
+    changes = dict(preset="demo", prior="normal", prior_steps=0, latent_dim=24, global_dim=4, filter_blocks=1, filter_width=8,
+                   batch_size=8, epochs=4, progress=False)
 
     def cut(row):
         if row["epoch"] == 3:
@@ -229,8 +229,8 @@ def test_a_report_says_what_each_of_the_two_codes_costs(tmp_path):
     table = pd.DataFrame(dict(track=[f"clip {i // 2}" for i in range(24)], window=[i % 2 for i in range(24)], genre="all",
                               split=["train"] * 12 + ["valid"] * 6 + ["test"] * 6))
     windows = WindowSet(x[:, 0].half().numpy(), np.zeros(24, np.float32), table, SPEC, "made up")
-    run = train(windows, tmp_path / "run", preset="demo", latent_dim=24, global_dim=4, filter_blocks=0, batch_size=8, epochs=1,
-                progress=False)
+    run = train(windows, tmp_path / "run", preset="demo", prior="normal", prior_steps=0, latent_dim=24, global_dim=4,
+                filter_blocks=0, batch_size=8, epochs=1, progress=False)
     held = windows.select("test")
     result = evaluate(run, Judged(run, held, "test", windows, judge(run.vae, held)), baselines=False)
     assert result["rate_global_nats"] + result["rate_local_nats"] == pytest.approx(result["rate_nats"])

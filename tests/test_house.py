@@ -88,7 +88,7 @@ PLAN = {
     "widgets.media": ("", ""),
     "reconstruction": ("evaluation mel runs vae vae.likelihood windows", ""),
     "generation": ("latent vae", ""),
-    "swap": ("vae windows", ""),
+    "swap": ("codes vae windows", ""),
     "texture": ("mel vae", ""),
     "report.figures": ("collapse evaluation geometry latent probes reconstruction runs store windows", ""),
     "report": ("collapse corpus evaluation geometry latent mel reconstruction report.figures runs store vocoder "
@@ -97,17 +97,21 @@ PLAN = {
     "widgets.page": ("", ""),
     "widgets.scatter": ("looks widgets.media widgets.page", ""),
     "widgets.level": ("widgets.media widgets.page", ""),
+    "widgets.live": ("widgets.media widgets.page", ""),
     "widgets": ("widgets.level widgets.media widgets.page widgets.scatter", ""),
     "water": ("collapse.level evaluation runs store vae.linear vocoder widgets.level widgets.page windows", ""),
     "map": ("coordinates corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
+    "live": ("codes coordinates latent map runs vae vae.globalcode vae.networks vae.parts widgets.live windows", ""),
     "cli.screen": ("store", ""),
     "cli.registry": ("cli.screen", ""),
     "cli.arguments": ("cli.registry cli.screen mel runs windows", "corpus presets"),
     "cli.summary": ("runs windows", ""),
     "cli.songs": ("cli.arguments cli.registry cli.screen runfolder store",
                   "codes corpus.audio corpus.files runs songs vocoder widgets.media"),
-    "cli": ("cli.arguments cli.registry cli.screen cli.songs cli.summary runfolder store",
-            "collapse collapse.sweep corpus device generation map report runs synth vocoder widgets.media windows"),
+    "cli.making": ("cli.arguments cli.registry cli.screen mel runfolder store vae vocoder",
+                   "corpus generation runs songs swap vae.stream vocoder.joins widgets.media"),
+    "cli": ("cli.arguments cli.making cli.registry cli.screen cli.songs cli.summary runfolder store",
+            "collapse collapse.sweep corpus device map report runs synth windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}

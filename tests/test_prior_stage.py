@@ -1,5 +1,6 @@
 "A prior that learns in a second stage: a part of the model, of its folder and of its run; resumed exactly; small corpora."
 import copy
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,11 +16,13 @@ import torch
 from made import ctrl_c, same
 from safetensors.torch import load_file
 
+from musevae.cli.summary import trained_lines
 from musevae.elbo import elbo, log_weights
 from musevae.evaluation import judge
 from musevae.fitting import Stopped
 from musevae.mel import MelSpec
 from musevae.prior_stage import fit_prior
+from musevae.report import Judged, evaluate
 from musevae.runs import RunError, load_run, train
 from musevae.training import TrainConfig
 from musevae.vae import ConvVAE, VAEConfig, export_onnx
@@ -179,6 +182,23 @@ def test_a_run_keeps_the_best_prior_by_held_out_rate(straight):
     assert straight.metrics["valid_rate_nats"].iloc[-1] == pytest.approx(rows["valid_normal_nats"][0], rel=0.05)
 
 
+def test_what_is_reported_of_a_run_says_both_rates(straight, tmp_path):
+    rows = pd.read_csv(straight.path / "prior.csv")
+    best = rows.loc[rows["valid_rate_nats"].idxmin()]
+    said = "\n".join(trained_lines(straight, Path("music")))
+    assert (f"prior    step {best['step']:.0f}: {best['valid_rate_nats']:.0f} nats a window on clips not trained on, "
+            f"{best['valid_normal_nats']:.0f} under N(0, I)") in said
+    (tmp_path / "prior.csv").write_text(rows[:1].to_csv(index=False))
+    kept = dataclasses.replace(straight, path=tmp_path)
+    assert "prior    N(0, I): nothing that was learnt is better" in "\n".join(trained_lines(kept, Path("music")))
+
+    held = made().select("valid")
+    result = evaluate(straight, Judged(straight, held, "valid", made(), judge(straight.vae, held)), baselines=False)
+    assert result["rate_nats"] < result["rate_normal_nats"] - 3
+    assert result["elbo_nats"] == pytest.approx(-result["distortion_nats"] - result["rate_nats"])
+    assert result["rate_global_nats"] + result["rate_local_nats"] == pytest.approx(result["rate_nats"])
+
+
 def test_the_first_stage_is_that_of_a_run_without_a_second(straight, tmp_path):
     plain = train(made(), tmp_path / "plain", **PLAN | dict(prior_steps=0))
     drop = dict(columns="windows_per_second")
@@ -245,6 +265,24 @@ def test_a_longer_first_stage_starts_the_second_anew(straight, tmp_path):
     rows = pd.read_csv(longer.path / "prior.csv")
     assert rows["step"].is_monotonic_increasing and len(rows) == 11
     assert (rows["valid_normal_nats"][0] == pd.read_csv(straight.path / "prior.csv")["valid_normal_nats"][0]) != changed
+
+
+@pytest.mark.filterwarnings("ignore:prior. N")
+def test_whole_clips_give_other_windows_to_learn_from_too(tmp_path):
+    "One pass at a time, numbered as no step of the training is; what was learnt from them is another prior."
+    asked, x = [], pictures()
+
+    def crops(rows, number):
+        asked.append(number)
+        return pictures(len(rows), number % 97)
+
+    found = []
+    for given in (None, crops):
+        vae = built()
+        fit_prior(vae, x, pictures(20, 1), TrainConfig(prior_steps=30), tmp_path, crops=given, progress=False)
+        found.append(load_file(tmp_path / "prior.safetensors")["network.head.weight"])
+    assert len(set(asked)) == len(asked) == 5 and min(asked) > 1_000_000
+    assert not torch.equal(*found)
 
 
 def test_a_corpus_too_small_for_a_prior_keeps_the_normal_distribution_and_says_so(tmp_path):

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import made_windows
 
+from musevae.codes import weights_key
 from musevae.mel import MelSpec
-from musevae.swap import Code, code_of, colour_units, model_key, morph, picture_of, swap
+from musevae.swap import Code, code_of, colour_units, morph, picture_of, swap
 from musevae.vae import VAEConfig
 from musevae.windows import WindowSet
 
@@ -88,11 +89,11 @@ def test_colour_is_the_global_code_and_the_means():
 
 
 def test_a_code_knows_its_model():
-    assert model_key(VAE) == model_key(model()) != model_key(model(seed=1))
+    assert weights_key(VAE) == weights_key(model()) != weights_key(model(seed=1))
     tuned = model()
     with torch.no_grad():
         tuned.decoder.path.closed.code.decoder[-1].bias.add_(0.01)
-    assert model_key(tuned) != model_key(VAE)
+    assert weights_key(tuned) != weights_key(VAE)
 
 
 A = code_of(VAE, X[:2])
@@ -120,7 +121,7 @@ def test_what_is_refused_is_said_in_one_line(line, do):
 def test_a_code_of_another_run_is_refused_with_both_names():
     other = model(seed=1)
     stranger = code_of(other, X[:1])
-    line = f"x_a: expected a code of this model, {model_key(VAE)}, got one of another, {model_key(other)}"
+    line = f"x_a: expected a code of this model, {weights_key(VAE)}, got one of another, {weights_key(other)}"
     with pytest.raises(ValueError, match=line):
         swap(VAE, stranger, X[:1])
     with pytest.raises(ValueError, match="code: expected a code of this model"):
@@ -148,3 +149,13 @@ def test_grain_is_noise_on_the_same_picture_and_the_same_along_a_morph():
     assert 0.3 < (one - smooth.clamp(0, 1)).std() / VAE.scale.square().mean().sqrt() < 2
     still = morph(VAE, X[0], X[0], steps=3, grain=4)
     assert torch.equal(still[0], still[2]), "grain does not flicker from step to step"
+
+
+def test_a_prior_that_learns_changes_no_code():
+    whole = torch.nn.ModuleDict(dict(prior=torch.nn.Linear(2, 2), decoder=torch.nn.Linear(2, 2)))
+    before = weights_key(whole)
+    with torch.no_grad():
+        whole["prior"].weight.add_(1)
+        assert weights_key(whole) == before
+        whole["decoder"].weight.add_(1)
+    assert weights_key(whole) != before

@@ -6,6 +6,7 @@
 __all__ = ['MUSIC', 'UNITS', 'plan_lines', 'trained_lines', 'evaluation_lines', 'run_lines']
 
 # %% ../../nbs/A2d_summary.ipynb #3b041454
+import csv
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,11 +53,25 @@ def plan_lines(
     })
 
 
+def _prior(path):
+    "What the second stage of a training has come to, in a line, by the name `prior`; nothing if there was none."
+    if not (path / "prior.csv").is_file():
+        return {}
+    with (path / "prior.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    best = min(rows, key=lambda row: float(row["valid_rate_nats"]))
+    rate, normal = float(best["valid_rate_nats"]), float(best["valid_normal_nats"])
+    if best["step"] == "0":
+        return {"prior": "N(0, I): nothing that was learnt is better on clips not trained on"}
+    return {"prior": f"step {best['step']}: {rate:,.0f} nats a window on clips not trained on, {normal:,.0f} under N(0, I)"}
+
+
 def trained_lines(run: "runs.Run", data: Path) -> Iterator[str]:
     "What a training has come to, and what to type next: of the `run`, trained on `data`."
     best, words = run.metrics["valid_elbo_nats"].idxmax(), shlex.join([str(run.path), str(data)])
     yield from _columns({
         "kept": f"epoch {run.metrics['epoch'][best]}: the best ELBO on clips not trained on (nats per window)",
+        **_prior(run.path),
         "run": run.path,
         "next": f"musevae evaluate {words}",
         "": f"musevae map {words} --out map.html",

@@ -7,7 +7,7 @@ __all__ = ['Codes', 'codes_of', 'rate_of', 'begin_sequence', 'prior_optimizer', 
 
 # %% ../../nbs/05h_learning.ipynb #1bc0c40f
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -37,6 +37,12 @@ class Codes(NamedTuple):
     def rows(self, rows: torch.Tensor) -> "Codes":
         "Those of some `rows`."
         return Codes(self.mean[rows], self.std[rows], self.z[rows], self.beat.rows(rows))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Codes"]) -> "Codes":
+        "The codes of `parts`, one behind the other."
+        mean, std, z = (torch.cat([getattr(part, name) for part in parts]) for name in ("mean", "std", "z"))
+        return cls(mean, std, z, Beat.of(torch.cat([part.beat.cell for part in parts])))
 
     def draw(self, rows: torch.Tensor, eps: torch.Tensor, units: int) -> torch.Tensor:
         """Codes of some windows drawn anew, but for g: `(rows, d)`.

@@ -23,7 +23,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 WORTH = 2  # lines of a lesson: fewer saved are no reason to fold
 LONG = 8  # lines of a lesson's own function that are folded like the library's
-CHAPTER, WORKSHOP = 9, 4  # lines of a lesson's cell that stand open; of a longer one, what it asserts and shows
+CHAPTER, WORKSHOP = 9, 3  # lines of a lesson's cell that stand open; of a longer one, what it asserts and shows
 NARROW = 88  # characters beside the words that unfold
 WIDE = 88  # characters: a longer signature is shown without its types, and so is a helper's
 
