@@ -214,7 +214,7 @@ def test_an_exception_counts_for_its_limit_alone(shown, monkeypatch):
     monkeypatch.setitem(pages.EXCEPTIONS, "05_elbo", {"code": "a test"})
     fault, = chapter.faults
     assert "screens down" in fault
-    assert replace(chapter, name="05a_likelihood").faults == ["code is 60 % of the height, at most 25"], "a workshop's limits"
+    assert replace(chapter, name="05a_likelihood").faults == ["code is 60 % of the height, at most 30"], "a workshop's limits"
 
 
 def test_the_table_of_pages_has_a_line_a_page():
