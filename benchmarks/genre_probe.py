@@ -34,6 +34,12 @@ from musevae.windows import WindowSet
 LEDGER = Ledger("genre_probe", ["space", "seed"], packages=["scikit-learn"])
 MEASURE = 1  # goes up with what is measured, or how
 FOLDS, STRENGTHS = 5, (0.001, 0.01, 0.1, 1.0)
+MODEL = preset("demo", latent_dim=32, global_dim=32, filter_blocks=0, epochs=12, prior="normal", prior_steps=0)
+
+
+def made_from(space, seed):
+    "The settings that a row of these labels is made from."
+    return dict(measure=MEASURE, preset=MODEL, folds=FOLDS, strengths=STRENGTHS)
 
 
 def trained(chosen, x, seed):
@@ -89,21 +95,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--approximate", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--units", type=int, default=32)
     args = parser.parse_args()
     (mel_db, table), spec = approximate_mels(args.approximate), MelSpec()
     x = (1 + mel_db / spec.top_db).clip(0, 1).astype(np.float16)
     genre, artist, data = table["genre"].to_numpy(str), groups_of(table), sorted(table["track"].tolist())
-    chosen = preset("demo", latent_dim=args.units, global_dim=args.units, filter_blocks=0, epochs=12,
-                    prior="normal", prior_steps=0)
     for seed in args.seeds:
-        made_from = dict(measure=MEASURE, preset=chosen, folds=FOLDS, strengths=STRENGTHS)
-        if LEDGER.has(dict(space="g", seed=seed), made_from, data):
+        about = made_from("g", seed)
+        if LEDGER.has(dict(space="g", seed=seed), about, data):
             continue
         answers, strengths, widths = {}, {}, {}
         for fit in folds_of(genre, artist, seed):
             windows = WindowSet(x, np.zeros(len(x), np.float32), table.assign(split=np.where(fit, "train", "test")), spec)
-            vae = trained(chosen, windows.select("train").tensor(), seed)
+            vae = trained(MODEL, windows.select("train").tensor(), seed)
             for name, features in spaces_of(vae, windows, fit, seed).items():
                 predicted, best = read(np.asarray(features), genre, artist, fit, seed)
                 whole = answers.setdefault(name, np.full(len(x), None, dtype=object))
@@ -125,7 +128,7 @@ def main():
                        gap_high=high, strength=float(np.median(strengths[name])))
             rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
             print(rows[-1], flush=True)
-        LEDGER.add(rows, made_from, data=data, seeds=seed)
+        LEDGER.add(rows, about, data=data, seeds=seed)
 
 
 if __name__ == "__main__":

@@ -136,6 +136,14 @@ def test_a_run_of_yesterdays_demo_is_judged_and_goes_on_as_a_transform(former, w
     assert len(longer.metrics) == 4 and read_config(out)["format"] == FORMAT and longer.config["plans"][0]["epochs"] == 2
 
 
+def test_demo_is_the_model_of_two_codes_and_transform_the_defaults():
+    assert PRESETS["transform"] == Preset() and "global" not in PRESETS
+    for name in ("demo", "gtzan"):
+        model = PRESETS[name].vae
+        assert (model.global_dim, model.likelihood, model.contiguous, model.latent_dim) == (32, "coloured", True, 512)
+        assert model.filter_blocks >= 2
+
+
 def test_a_run_of_the_former_preset_global_goes_on_as_demo(windows, tmp_path):
     out = train(windows, tmp_path / "run", **TWO_CODES).path
     before = state(load_run(out))
