@@ -134,6 +134,11 @@ def test_a_predictive_draw_depends_on_the_seed_alone_and_stays_in_range(vae):
     one, same, other = (posterior_predictive(vae, X[:8], seed) for seed in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other)
     assert one.min() >= 0 and one.max() <= 1 and one.shape == X[:8].shape
+    with torch.no_grad():
+        z = vae.encode(X).mean
+        noise = vae.likelihood.draw(torch.full_like(X, 0.5), torch.Generator().manual_seed(9), z).clamp(0, 1)
+    rough, of_noise, of_mean = (p.diff(dim=-1).std() for p in (posterior_predictive(vae, X), noise, vae.reconstruct(X)))
+    assert 0.7 < rough / of_noise < 1.3 and of_mean < 0.5 * of_noise, "the noise is in it, and of its size"
 
 
 def test_samples_with_grain_are_the_samples_and_noise(vae):
