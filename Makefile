@@ -40,9 +40,9 @@ look:
 chromium: $(READY) ## the browser of the page tests, found or installed
 	@$(BIN)/python tests/chromium.py
 
-data: $(READY)    ## the made corpus and the demo run, made on first use (minutes)
-	@echo "== made corpus and demo run"
-	@$(BIN)/python -c "from musevae.demo import demo_run; print('demo run:', demo_run().path)"
+data: $(READY)    ## the made corpus and the two runs of the book, made on first use (minutes)
+	@echo "== made corpus, and the runs that the book shows and compares"
+	@$(BIN)/python -c "from musevae.demo import demo_run; print('runs:', *(demo_run(name).path for name in ('demo', 'transform')), sep='\n')"
 
 lint: $(READY)    ## ruff over the package, the notebooks and the tests; mypy over the package
 	@echo "== lint"

@@ -6,13 +6,14 @@
 __all__ = ['demo_key', 'demo_run']
 
 # %% ../nbs/07b_demo.ipynb #7b0de002
+import time
 import warnings
 
 from .corpus import split_clips
 from .mel import MelError
 from .presets import preset
 from .runs import Run, RunError, load_run, recipe_of, split_key, train
-from .store import home, key_of, write_text
+from .store import InUseError, home, key_of, write_text
 from .synth import made_corpus
 from .windows import WindowSet, mel_windows
 
@@ -39,9 +40,12 @@ def demo_run(name: str = "demo", *, progress: bool = True) -> Run:
     corpus = split_clips(made_corpus(progress=progress), seed=0)
     windows = mel_windows(corpus, progress=progress)
     out = home() / f"demo-{demo_key(windows, name)}"
-    if not (out / "done").exists():
+    while not (out / "done").exists():
         try:
             train(corpus, out, preset=name, resume=True, progress=progress)
+        except InUseError:  # another process makes it: wait for that one, and go on if it is stopped
+            time.sleep(1)
+            continue
         except (MelError, RunError, RuntimeError):
             warnings.warn(f"{out}: an unusable unfinished run; start again after removing it", stacklevel=2)
             raise

@@ -175,4 +175,4 @@ class Coloured(Likelihood):
         return Gaussian
 
 
-LIKELIHOODS["coloured"] = Coloured
+LIKELIHOODS.setdefault("coloured", Coloured)  # the first to come: a page that defines the class anew leaves the table alone

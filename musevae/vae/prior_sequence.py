@@ -280,7 +280,7 @@ class SequencePrior(Prior):
             slots = self.network.extend(last, overall, beat, generator)
 
 
-PRIORS[SequencePrior.name] = SequencePrior
+PRIORS.setdefault(SequencePrior.name, SequencePrior)  # the first to come: a page that defines it anew leaves the table alone
 
 # %% ../../nbs/05d_sequence.ipynb #1b1fcf02
 __getattr__ = moved(__name__, dict(stream="musevae.vae.stream", train_sequence="musevae.vae.prior_training",
