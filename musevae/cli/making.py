@@ -140,14 +140,14 @@ def sample(
     vae, generator = load_run(path).vae, torch.Generator().manual_seed(seed)
     if seconds is not None:
         refuse_length(vae, seconds)
-    out, inverter, names = folder(out), get_inverter(spec=vae.spec), [f"sample.{i:03d}" for i in range(n)]
+    out, inverter = folder(out), get_inverter(spec=vae.spec)
     if seconds is None:
         for first in tqdm(range(0, n, 16), unit_scale=16, unit="sample", disable=not progress()):
-            some = names[first : first + 16]  # a few at a time: any number fits into memory
+            some = [f"sample.{i:03d}" for i in range(first, min(first + 16, n))]  # any number fits into memory
             save_pictures(draw(vae, len(some), generator, grain=grain), some, out, inverter)
     else:
-        for name in names:
-            stream_files(vae, seconds, out / name, inverter, generator, grain=grain)
+        for i in range(n):
+            stream_files(vae, seconds, out / f"sample.{i:03d}", inverter, generator, grain=grain)
     print(f"{n} samples in {out} (seed {seed}): pictures, and sounds brought to half of full scale")
 
 # %% ../../nbs/A2f_making.ipynb #a2f00031
