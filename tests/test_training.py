@@ -311,7 +311,7 @@ def test_window_set_and_run_agree(windows, tmp_path):
 
 @pytest.mark.parametrize(("field", "value", "message"), [
     ("anneal_epochs", 0, "a number > 0, got 0"),
-    ("scale", -1.0, "a number > 0, got -1.0"),
+    ("noise_scale", -1.0, "a number > 0, got -1.0"),
     ("clip_norm", 0.0, "a number > 0, got 0.0"),
     ("average", 1.0, "average < 1, got 1.0"),
     ("free_bits", -0.1, "a number ≥ 0, got -0.1"),
