@@ -15,11 +15,11 @@ from .coordinates import axis_names, map_axes, measured
 from .latent import encode_corpus
 from .map import middle_windows
 from .runs import Run
-from .codes import weights_key
 from .vae import ConvVAE
 from .vae.globalcode import GlobalDecoder
 from .vae.networks import TimeFilter
 from .vae.parts import Absent, DecibelDecoder, softplus_link
+from .vae.pretrained import weights_key
 from .widgets.live import Knob, Live
 from .windows import WindowSet
 
