@@ -23,7 +23,7 @@ from .store import folder, write_text
 from .vocoder import Inverter, get_inverter
 from .widgets.media import matched, mp3, spectrogram_png
 from .widgets.page import standalone_html
-from .widgets.scatter import Answer, LatentMap, decoded_grid
+from .widgets.scatter import Answer, CarriedDecoder, LatentMap, decoded_grid
 from .windows import WindowSet
 
 # %% ../nbs/09c_map.ipynb #60aa400d
@@ -81,9 +81,26 @@ def _note(name: AxisName, component: str, clips: int) -> str:
     return f"{component}; named after the {MEASURES[name.measure].about} (r = {r} over {clips} clips)"
 
 # %% ../nbs/09c_map.ipynb #4cae7dc7
+def _carried(vae, axes, codes, names, frames, live):
+    "The decoder as a map carries it, with what `MapAxes.places` computes from; or None."
+    from musevae.live import export_decoder  # which takes its windows from here
+
+    if live is False:
+        return None
+    try:
+        decoder = export_decoder(vae)
+    except ValueError:
+        if live:
+            raise
+        return None
+    middle, whole = axes.pca.inverse(np.zeros((1, 1))), axes.units == codes.shape[1]
+    ways = axes.pca.inverse(np.eye(len(axes.pca.components))) - middle
+    return CarriedDecoder(*decoder, ways, middle if whole else codes, [] if whole else names, frames)
+
+
 def latent_map(
     run: Run, windows: WindowSet | None = None, *, coordinates: str = "auto", components: int = 6, n_clips: int | None = None,
-    seconds: float = 2.5, decoded: Sequence[int] | None = (5, 7),
+    seconds: float = 2.5, decoded: Sequence[int] | None = (5, 7), live: bool | None = False,
     arrows: Sequence[tuple[np.ndarray, np.ndarray, str]] = (), title: str | None = None, size: Sequence[int] = (40, 68),
 ) -> LatentMap:
     """The latent space as a map that plays: one window of each clip, its posterior mean on principal axes.
@@ -100,12 +117,14 @@ def latent_map(
         n_clips: at most so many clips, spread over the genres; default: all.
         seconds: of sound a point, at most a window.
         decoded: rows and columns of places that the decoder answers for; None: no places.
+        live: whether the page carries the decoder and answers for every place itself; None: if the page knows such a decoder.
         arrows: (code from `(d,)`, code to `(d,)`, label): interventions, say.
         title: default: how many windows, and of a whole code which statistic.
         size: pixels of a spectrogram, up and across, at most.
 
     Raises:
-        ValueError: for fewer than 3 windows, windows of another mel front end, or coordinates that the model has not.
+        ValueError: for fewer than 3 windows, windows of another mel front end, coordinates that the model has not, or `live`
+            and a model whose decoder the page does not know.
     """
     windows, spec, vae = run.windows() if windows is None else windows, run.spec, run.vae
     spec.check(windows.spec.fingerprint, "windows")
@@ -130,6 +149,7 @@ def latent_map(
             return to_sound(z)
         return to_sound(z, levels[nearest], [str(table["track"].iloc[i]) for i in nearest])
 
+    carried = _carried(vae, axes, codes, table["track"].astype(str).tolist(), frames, live)
     grid = decoded and decoded_grid(points, places, shape=decoded, sample_rate=rate, size=size, hop=spec.hop)
     seen, statistic = axes.pca.explained_variance_ratio, axes.pca.statistic
     words = axis_names(axes.points(latents.mean), measured(windows), windows.table["track"])
@@ -142,7 +162,8 @@ def latent_map(
         images=[spectrogram_png(np.asarray(windows.x[i, :, :frames], np.float32), size=size, seconds=lasting) for i in shown],
         explained=seen.tolist(),
         decoded=grid or None,
-        decode=lambda at: places(at, the_map.axes),
+        decode=None if carried else lambda at: places(at, the_map.axes),
+        live=carried,
         arrows=drawn,
         axis_names=[f"PC{i + 1} of {'E[g|x]' if axes.letter == 'g' else statistic}" for i in range(len(seen))],
         axis_ends=[(name.low, name.high) for name in words],

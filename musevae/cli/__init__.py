@@ -246,7 +246,8 @@ def map_(
     windows = windows_for(trained, data)
     shown = min(windows.table["track"].nunique(), clips or len(windows))
     rows = round(math.sqrt(places / 1.4)) or 1  # clips spread some 1.4 times as wide as high
-    map_html(trained, windows, out, n_clips=clips, decoded=(rows, -(-places // rows)) if places else None)
+    grid = (rows, -(-places // rows)) if places else None
+    map_html(trained, windows, out, n_clips=clips, decoded=grid, live=None if places else False)
     print(f"{out}: {shown} clips, {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 # %% ../../nbs/A2_cli.ipynb #2f50568c
