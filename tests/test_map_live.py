@@ -10,6 +10,7 @@ from test_live_browser import visit  # noqa: F401
 
 from musevae.coordinates import map_axes
 from musevae.latent import encode_corpus
+from musevae.live import export_decoder
 from musevae.map import latent_map, middle_windows
 from musevae.windows import WindowSet
 
@@ -48,7 +49,7 @@ def answered(page, whose, words):
 
 @pytest.mark.parametrize("coordinates", ["global", "all"])
 def test_a_place_between_dots_is_decoded_in_the_page_as_python_decodes_it(visit, run, coordinates, measure):  # noqa: F811
-    the_map = latent_map(run, coordinates=coordinates, decoded=(2, 3), seconds=0.6, live=True)
+    the_map = latent_map(run, coordinates=coordinates, decoded=(2, 3), seconds=0.6, live=export_decoder(run.vae))
     page = visit(the_map)
     page.evaluate("""() => { const map = document.querySelector('.mv').mvMap, present = map.present.bind(map);
         globalThis.seen = [];
@@ -85,7 +86,7 @@ def test_a_place_between_dots_is_decoded_in_the_page_as_python_decodes_it(visit,
 
 
 def test_what_is_stored_answers_where_weights_were_cut_and_without_a_worker_the_page_decodes(visit, run):  # noqa: F811
-    cut = latent_map(run, decoded=(2, 3), seconds=0.3, live=True)
+    cut = latent_map(run, decoded=(2, 3), seconds=0.3, live=export_decoder(run.vae))
     whole = cut.decoder_weights
     cut.decoder_weights = whole[:-2]
     page = visit(cut)
@@ -101,8 +102,8 @@ def test_what_is_stored_answers_where_weights_were_cut_and_without_a_worker_the_
     assert "no worker was to be had" in answered(page, "page", "sound ")
 
 
-def test_a_map_carries_no_decoder_that_the_page_does_not_know(run):
-    plain = SimpleNamespace(**vars(run) | dict(vae=a_model(global_dim=0, likelihood="gaussian", per_band=True)))
-    with pytest.raises(ValueError, match="global code"):
-        latent_map(plain, decoded=None, live=True)
-    assert latent_map(plain, decoded=None, live=None).decoder == {} and latent_map(run, decoded=None).decode is not None
+def test_a_map_carries_its_own_models_decoder_or_none(run):
+    with pytest.raises(ValueError, match="live: expected the decoder of"):
+        latent_map(run, decoded=None, live=export_decoder(a_model(seed=1)))
+    plain = latent_map(run, decoded=None)
+    assert plain.decoder == {} and plain.decode is not None and "musevaeEngine() {" not in plain._esm
