@@ -35,6 +35,13 @@ CLOSED = {
 }
 WITHOUT_FILTERS = preset("demo", filter_blocks=0, prior="normal", prior_steps=0)
 WHOLE = preset("demo")
+MODELS = ("coloured noise alone", *CLOSED, "and a global code", "and filters", "and a prior that learns")
+
+
+def made_from(data, split, seed, model):
+    "The settings that a row of these labels is made from."
+    chosen = CLOSED.get(model, WITHOUT_FILTERS if model == "and a global code" else WHOLE if model.startswith("and ") else None)
+    return dict(measure=MEASURE, recipe=RECIPE, data=data, split=split, seed=int(seed), model=model, preset=chosen)
 
 
 def figures(found, rate):
@@ -50,26 +57,25 @@ def trained(corpus, chosen, seed):
 
 def drawn_pulse(vae, n, spec):
     "Mean pulse of `n` pictures from the model's prior."
-    return round(float(pulse(sample(vae, n).numpy(), spec)[0].mean()), 4)
+    return round(float(pulse(sample(vae, n).numpy(), spec).strength.mean()), 4)
 
 
 def measure(corpus, windows, seed):
-    "Rows of one division, by model."
+    "The figures of the models of one division, in the order of `MODELS`."
     x, x_test = (windows.select(s).tensor() for s in ("train", "test"))
-    yield "coloured noise alone", dict(elbo_nats=round(ColouredGaussian.fit(x).log_evidence(x_test).mean().item(), 1))
-    for name, chosen in CLOSED.items():
+    yield dict(elbo_nats=round(ColouredGaussian.fit(x).log_evidence(x_test).mean().item(), 1))
+    for chosen in CLOSED.values():
         found = judge(chosen.vae.build(windows.spec).initialise(x), x_test)
-        yield name, figures(found, found.rate_nats)
+        yield figures(found, found.rate_nats)
     found = judge(trained(corpus, WITHOUT_FILTERS, seed), x_test)
-    yield "and a global code", figures(found, found.rate_nats)
+    yield figures(found, found.rate_nats)
     vae = trained(corpus, WHOLE, seed)
     found = judge(vae, x_test)
-    music = dict(music_pulse=round(float(pulse(x_test.float().numpy(), windows.spec)[0].mean()), 4))
+    music = dict(music_pulse=round(float(pulse(x_test.float().numpy(), windows.spec).strength.mean()), 4))
     learnt = drawn_pulse(vae, len(x_test), windows.spec)
-    learnt_rate = found.rate_nats
     vae.prior.reset()
-    yield "and filters", figures(found, found.rate_normal_nats) | dict(pulse=drawn_pulse(vae, len(x_test), windows.spec)) | music
-    yield "and a prior that learns", figures(found, learnt_rate) | dict(pulse=learnt) | music
+    yield figures(found, found.rate_normal_nats) | dict(pulse=drawn_pulse(vae, len(x_test), windows.spec)) | music
+    yield figures(found, found.rate_nats) | dict(pulse=learnt) | music
 
 
 def divisions(data, seeds):
@@ -89,15 +95,13 @@ def main():
     torch.manual_seed(0)
     for data, split, seed, corpus in divisions(args.data, args.seeds):
         windows = mel_windows(corpus, progress=False)
-        made_from = dict(measure=MEASURE, recipe=RECIPE, closed=CLOSED, without=WITHOUT_FILTERS, whole=WHOLE)
-        labels = dict(data=data, split=split, seed=seed)
-        if LEDGER.has(labels | dict(model="and a prior that learns"), made_from, windows.key):
+        labels = [dict(data=data, split=split, seed=seed, model=model) for model in MODELS]
+        if all(LEDGER.has(row, made_from(**row), windows.key) for row in labels):
             continue
         counts = {s: int((windows.table["split"] == part).sum()) for s, part in (("windows", "train"), ("unseen", "test"))}
-        rows = [labels | dict(model=model) | counts | found for model, found in measure(corpus, windows, seed)]
-        LEDGER.add(rows, made_from, data=windows.key, seeds=seed)
-        for row in rows:
-            print(row, flush=True)
+        for row, found in zip(labels, measure(corpus, windows, seed), strict=True):
+            LEDGER.add(row | counts | found, made_from(**row), data=windows.key, seeds=seed)
+            print(row | found, flush=True)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,22 @@ def test_the_picture_and_a_grain_follow_a_knob_and_the_window_sounds_when_it_is_
     assert settled(page)["sound"] == first["sound"]  # dragged back: the same sound, to the bit
 
 
+def test_what_was_pressed_before_the_sound_is_made_plays_once_it_is(visit, vae):
+    page = visit(a_live(vae))
+    settled(page)
+    page.evaluate("""() => { const live = document.querySelector('.mv').mvLive, run = live.computer.run.bind(live.computer);
+        live.computer.run = async (what, job) => {
+            if (what === 'window') await new Promise((ok) => { document.body.made = ok; });
+            return run(what, job);
+        };
+        live.follow(true); }""")
+    page.wait_for_function("() => document.body.made")
+    page.locator(".mv-live button.mv-play").click()
+    assert "played" not in data(page)
+    page.evaluate("() => document.body.made()")
+    page.wait_for_function("() => document.querySelector('.mv').dataset.played === 'decoded'")
+
+
 def test_an_address_says_the_same_in_another_page_and_in_python(visit, vae):
     live = a_live(vae)
     address = f"#z=1,2,4,25;0.50,-1.20;grain&model={live.manifest['fingerprint']}"

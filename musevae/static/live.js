@@ -355,9 +355,10 @@ class LiveView {
   }
 
   async window(job, playing) {
-    this.wasPlaying = false;
     const found = await this.computer.run("window", job);
     if (!found || found.version !== this.version) return;
+    const wanted = playing || this.wasPlaying; // pressed while it was being made
+    this.wasPlaying = false;
     this.times.window = found.ms;
     this.y = found.y;
     this.el.dataset.window = String(found.version);
@@ -367,7 +368,7 @@ class LiveView {
     this.el.dataset.sound = checksum(file);
     this.voice.load([file]);
     this.voice.at = at;
-    if (playing) await this.play(at);
+    if (wanted) await this.play(at);
   }
 
   /** Play the window, once it is there. */
