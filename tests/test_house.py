@@ -103,7 +103,8 @@ PLAN = {
     "widgets": ("widgets.level widgets.media widgets.page widgets.scatter", ""),
     "water": ("collapse.level evaluation runs store vae.linear vocoder widgets.level widgets.page windows", ""),
     "map": ("coordinates corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
-    "live": ("coordinates latent map runs vae vae.globalcode vae.networks vae.parts vae.pretrained widgets.live windows",
+    "live": ("coordinates latent map runs vae vae.globalcode vae.networks vae.parts vae.pretrained vocoder widgets.live "
+             "widgets.media windows",
              ""),
     "cli.screen": ("store", ""),
     "cli.registry": ("cli.screen", ""),
