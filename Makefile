@@ -31,7 +31,8 @@ book: data        ## the book, ready to open
 	@test -f $(BOOK)
 	@echo "The book: $(CURDIR)/$(BOOK)"
 
-test: look chromium lint sync notebooks book pytest   ## everything CI runs; pytest's closing line comes last
+# the book runs every cell of every notebook, hidden ones too, and stops at the first chapter that fails: once is enough
+test: look chromium lint sync book pytest   ## everything CI runs; pytest's closing line comes last
 
 # first of all, while the environment may not stand yet: nobody should wait for minutes to hear what is missing
 look:
@@ -58,7 +59,7 @@ sync: $(READY)    ## export and clean: nothing may change
 	@test -z "$$(git ls-files --others --exclude-standard -- nbs musevae)" || \
 	  { echo "Not in git: $$(git ls-files --others --exclude-standard -- nbs musevae | tr '\n' ' ')" >&2; exit 1; }
 
-notebooks: data   ## every cell of every notebook, as a test
+notebooks: data   ## every cell of every notebook, as nbdev runs it: without building the book
 	@echo "== notebooks"
 	@OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(JOBS) --do_print --timing
 

@@ -36,9 +36,10 @@ class Preset:
 _PAPER = VAEConfig(latent_dim=1024, linear=False, filter_blocks=0, network="paper", per_band=False, profile=False)
 _GLOBAL = VAEConfig(global_dim=32, likelihood="coloured", contiguous=True, per_band=False)
 PRESETS = {
-    "demo": Preset(_GLOBAL, TrainConfig(weight_decay=0.03)),  # a global code under coloured noise; minutes on two cores
-    "gtzan": Preset(replace(_GLOBAL, filter_blocks=4, filter_width=256),
-                    TrainConfig(epochs=100, batch_size=64, weight_decay=0.03)),
+    "demo": Preset(  # a global code under coloured noise, then a small prior that learns; minutes on two cores
+        replace(_GLOBAL, prior="sequence", prior_width=64, prior_layers=2), TrainConfig(weight_decay=0.03, prior_steps=400)),
+    "gtzan": Preset(replace(_GLOBAL, filter_blocks=4, filter_width=256, prior="sequence"),
+                    TrainConfig(epochs=100, batch_size=64, weight_decay=0.03, prior_steps=4000)),
     "transform": Preset(),  # one code under white noise, a scale a band: the linear path and what filters add to it
     "paper": Preset(_PAPER, TrainConfig(epochs=200, batch_size=64, learning_rate=1e-4, average=0.0, anneal="linear")),
     "code": Preset(  # mean |x − x̂| + 5e-4 · KL over 27,648 bins is a Laplace likelihood of scale 13.8: chapter 5

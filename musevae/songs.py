@@ -19,12 +19,13 @@ import soundfile as sf
 import torch
 from tqdm import tqdm
 
-from .codes import Song, weights_key
+from .codes import Song
 from .corpus.audio import stream_audio
 from .evaluation import Errors, errors
 from .mel import MelSpec
 from .store import StoreError, writing
 from .vae import ConvVAE
+from .vae.pretrained import weights_key
 from .vocoder import Inverter
 from .vocoder.joins import OVERLAP, Overview, join_levels, overlapping, sound_of
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from .codes import weights_key
 from .vae import ConvVAE
+from .vae.pretrained import weights_key
 from .windows import WindowSet
 
 # %% ../nbs/10d_swap.ipynb #10c00006

@@ -9,7 +9,7 @@ import soundfile as sf
 import torch
 from scipy.stats import ks_2samp
 
-from musevae.codes import Song, load_songs, save_songs, weights_key
+from musevae.codes import Song, load_songs, save_songs
 from musevae.corpus import read_audio
 from musevae.corpus.audio import stream_audio
 from musevae.corpus.files import AudioError
@@ -17,6 +17,7 @@ from musevae.mel import MelError, MelSpec
 from musevae.songs import decode_song, encode_song, reconstruct_song, write_sound
 from musevae.store import StoreError
 from musevae.vae import VAEConfig
+from musevae.vae.pretrained import weights_key
 from musevae.vocoder import INVERTERS, Inverter, get_inverter
 from musevae.vocoder.joins import CONTEXT, Overview, edge_of, join_levels, overlapping, sound_of
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import made_windows
 
-from musevae.codes import weights_key
 from musevae.mel import MelSpec
 from musevae.swap import Code, code_of, colour_units, morph, picture_of, swap
 from musevae.vae import VAEConfig
+from musevae.vae.pretrained import weights_key
 from musevae.windows import WindowSet
 
 WINDOWS = made_windows()

@@ -45,7 +45,7 @@ function wav(y, rate) {
  * Who computes. `run(kind, job)` is a promise of {x} or {y, ms}, or of null where something newer was asked; of each kind one job is at work and
  * one waits, the newest. `where()` says "worker" or "page".
  */
-function computer(manifest, weights, { patience = 1000 } = {}) {
+function computer(manifest, weights, { patience = 3000 } = {}) {
   const busy = {}, waiting = {}, open = new Map();
   let id = 0, post = null, where = "", worker = null, ended = false;
   const heard = (answer) => {
@@ -180,15 +180,17 @@ class LiveView {
   constructor(model, el) {
     const manifest = model.get("manifest"), { spec } = manifest;
     el.mvLive = this; // for whoever wants to ask, tests among them
-    Object.assign(this, { model, el, manifest, spec, codes: new Codes(model), version: 0, dragging: false, x: null, y: null, grains: new Grains() });
+    Object.assign(this, { model, el, manifest, spec, codes: new Codes(model), version: 0, dragging: false, wanted: false, x: null, y: null, grains: new Grains() });
     Object.assign(this, { rate: spec.sample_rate, duration: spec.samples / spec.sample_rate, times: {}, address: !document.querySelector(".mv-live") });
     const start = model.get("start"), other = (start + (this.codes.names.length >> 1)) % this.codes.names.length; // some other clip to go towards
     this.state = { rhythm: start, colour: start, towards: other, share: 0, how: "mean", moves: this.codes.axes.map(() => 0) };
     const asked = this.address ? read(location.hash, this.codes, manifest.fingerprint) : null;
     if (asked && !asked.fault) this.state = asked;
     this.computer = computer(manifest, bytes(model.get("weights")).slice());
-    this.voice = new Voice({ loop: true, onframe: (t) => { this.view.show(t); clock(this.time, t, this.duration); }, onstate: (on) => this.button.show(on) });
+    this.voice = new Voice({ loop: true, onframe: (t) => { this.view.show(t); clock(this.time, t, this.duration); },
+      onstate: (on) => { this.button.show(on); if (!on && !this.dragging) this.wanted = false; } });
     this.build();
+    this.showStored();
     if (asked?.fault) this.say(asked.fault);
     this.computer.ready.then(() => { el.dataset.where = this.computer.where(); this.tell(); this.follow(true); }, (error) => this.say(error.message));
     this.unwatch = watch(el, () => this.drawHistograms());
@@ -250,7 +252,7 @@ class LiveView {
   /** A slider that is dragged: the picture follows, a grain sounds; let go, the whole window. */
   slider(which, { min, max, step, label }) {
     const box = h("input", { type: "range", class: "mv-slider", min, max, step, "aria-label": label });
-    box.addEventListener("pointerdown", () => { this.dragging = true; this.wasPlaying = this.voice.playing; stage.open().catch(() => {}); });
+    box.addEventListener("pointerdown", () => { this.dragging = true; this.wanted = this.voice.playing; stage.open().catch(() => {}); });
     box.addEventListener("input", () => {
       if (which === "share") { this.state.share = +box.value / 100; this.state.moves.fill(0); }
       else this.state.moves[which] = +(+box.value - this.rest(which)).toFixed(2);
@@ -319,6 +321,29 @@ class LiveView {
     this.el.dataset.ms = JSON.stringify(times);
   }
 
+  /** Whether the state is the one that a sound and a picture are stored of: the first clip as it is. */
+  isStart() {
+    const { rhythm, colour, share, how, moves } = this.state, start = this.model.get("start");
+    return rhythm === start && colour === start && !share && how === "mean" && moves.every((v) => !v);
+  }
+
+  /** The stored picture and sound, until the decoder has made its own. */
+  showStored() {
+    const file = bytes(this.model.get("sound")), image = this.model.get("image");
+    this.stored = file.length ? file : null;
+    if (!this.isStart()) return;
+    if (this.stored) this.voice.load([this.stored]);
+    const shown = new Image(), url = picture(bytes(image));
+    shown.onload = () => {
+      if (!this.painted) {
+        Object.assign(this.canvas, { width: shown.naturalWidth, height: shown.naturalHeight });
+        this.canvas.getContext("2d").drawImage(shown, 0, 0);
+      }
+      URL.revokeObjectURL(url);
+    };
+    if (url) shown.src = url;
+  }
+
   // --- computing and sounding ----------------------------------------------------------------------------------------
 
   job() {
@@ -329,7 +354,8 @@ class LiveView {
   async follow(whole, play = false) {
     this.version++;
     this.y = null;
-    const job = this.job(), playing = this.voice.playing || play || this.wasPlaying;
+    const job = this.job();
+    this.wanted ||= this.voice.playing || play;
     try {
       const found = await this.computer.run("picture", job);
       if (!found || found.version < (this.painted ?? 0)) return;
@@ -339,7 +365,7 @@ class LiveView {
       this.el.dataset.painted = String(found.version);
       this.tell();
       if (this.dragging) return await this.grain(job);
-      if (whole && job.version === this.version) await this.window(job, playing);
+      if (whole && job.version === this.version) await this.window(job);
     } catch (error) {
       this.say(error.message);
     }
@@ -354,25 +380,30 @@ class LiveView {
     this.grains.play(found.y, this.rate);
   }
 
-  async window(job, playing) {
-    this.wasPlaying = false;
+  /** The whole window; played if somebody asked for it, be it while it was made. */
+  async window(job) {
     const found = await this.computer.run("window", job);
     if (!found || found.version !== this.version) return;
     this.times.window = found.ms;
     this.y = found.y;
     this.el.dataset.window = String(found.version);
     this.tell();
-    const at = this.voice.position;
+    const at = this.voice.position, { wanted } = this;
     const file = wav(found.y, this.rate);
     this.el.dataset.sound = checksum(file);
     this.voice.load([file]);
     this.voice.at = at;
-    if (playing) await this.play(at);
+    if (wanted) await this.play(at);
   }
 
-  /** Play the window, once it is there. */
+  /** Play the window, once it is there; until then the stored sound, if it is the one that is asked for. */
   async play(t = this.voice.at) {
-    if (!this.y) { this.wasPlaying = true; this.voice.at = t; return stage.open().catch(() => {}); }
+    this.wanted = !this.y;
+    if (!this.y) {
+      this.voice.at = t;
+      if (this.stored && this.isStart()) return sound(this.el, "stored", this.voice.play(t));
+      return stage.open().catch(() => {});
+    }
     return sound(this.el, "decoded", this.voice.play(t));
   }
 

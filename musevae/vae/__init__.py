@@ -223,7 +223,10 @@ class VAEConfig:
         later = dict(prior="normal", prior_width=96, prior_layers=3, global_dim=0, contiguous=False, floor_tail=0.0)
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
-    identity = to_dict  # for keys: fields that came later make nothing anew
+    def identity(self) -> dict[str, Any]:
+        "The fields for keys: fields that came later make nothing anew, nor does the size of a network that is not there."
+        idle = () if PRIORS[self.prior].needs_slots else ("prior_width", "prior_layers")
+        return {name: value for name, value in self.to_dict().items() if name not in idle}
 
     def build(self, spec: MelSpec | None = None) -> "ConvVAE":
         "The model of these choices for pictures of `spec` (default: `MelSpec()`), weights drawn from torch's generator."
