@@ -72,7 +72,7 @@ class Live(Widget):
         ValueError: for codes, names or knobs that do not go with the decoder.
     """
 
-    _esm = engine() + scripts("core.js", "live.js")
+    _esm = engine() + scripts("core.js", "computer.js", "live.js")
     _css = scripts("widgets.css", "live.css")
     title = Unicode().tag(sync=True)
     manifest = Dict().tag(sync=True)
