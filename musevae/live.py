@@ -20,7 +20,9 @@ from .vae.globalcode import GlobalDecoder
 from .vae.networks import TimeFilter
 from .vae.parts import Absent, DecibelDecoder, softplus_link
 from .vae.pretrained import weights_key
+from .vocoder import get_inverter
 from .widgets.live import Knob, Live
+from .widgets.media import matched, mp3
 from .windows import WindowSet
 
 # %% ../nbs/09g_live.ipynb #09d00005
@@ -155,9 +157,11 @@ def live(run: Run, windows: WindowSet | None = None, *, knobs: int = 4, n_clips:
         for j, (direction, variance, name) in enumerate(zip(axes.pca.components, axes.pca.explained_variance, words, strict=True))
     ]
     with torch.no_grad():
-        picture = run.vae.picture(torch.as_tensor(latents.mean[rows[:1]], dtype=torch.float32, device=run.vae.device))
+        first = torch.as_tensor(latents.mean[rows[:1]], dtype=torch.float32, device=run.vae.device)
+        picture = run.vae.picture(first).clamp(0, 1).cpu()
+    [sound] = matched(get_inverter(spec=run.spec, nnls_iterations=40, iterations=32)(picture, torch.zeros(1)).numpy())
     return Live(
         carried.manifest, carried.weights, np.asarray(latents.mean[rows], np.float32),
         names=[str(t) for t in table["track"]], genres=table["genre"].fillna("unknown").astype(str).tolist(),
-        knobs=made, picture=picture[0, 0].clamp(0, 1).cpu().numpy(), title=title,
+        knobs=made, picture=picture[0, 0].numpy(), sound=mp3(sound, run.spec.sample_rate), title=title,
     )

@@ -6,7 +6,7 @@
 __all__ = ['middle_windows', 'latent_map', 'map_html']
 
 # %% ../nbs/09c_map.ipynb #9c0c0003
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from .latent import encode_corpus
 from .mel import MelSpec
 from .runs import Run
 from .store import folder, write_text
+from .vae.pretrained import weights_key
 from .vocoder import Inverter, get_inverter
 from .widgets.media import matched, mp3, spectrogram_png
 from .widgets.page import standalone_html
-from .widgets.scatter import Answer, LatentMap, decoded_grid
+from .widgets.scatter import Answer, CarriedDecoder, LatentMap, decoded_grid
 from .windows import WindowSet
 
 # %% ../nbs/09c_map.ipynb #60aa400d
@@ -81,9 +82,18 @@ def _note(name: AxisName, component: str, clips: int) -> str:
     return f"{component}; named after the {MEASURES[name.measure].about} (r = {r} over {clips} clips)"
 
 # %% ../nbs/09c_map.ipynb #4cae7dc7
+def _carried(decoder, vae, axes, codes, names, frames):
+    "The decoder as a map carries it, with what `MapAxes.places` computes from."
+    if decoder[0]["fingerprint"] != (own := weights_key(vae)):
+        raise ValueError(f"live: expected the decoder of {own}, got that of {decoder[0]['fingerprint']}")
+    middle, whole = axes.pca.inverse(np.zeros((1, 1))), axes.units == codes.shape[1]
+    ways = axes.pca.inverse(np.eye(len(axes.pca.components))) - middle
+    return CarriedDecoder(*decoder, ways, middle if whole else codes, [] if whole else names, frames)
+
+
 def latent_map(
     run: Run, windows: WindowSet | None = None, *, coordinates: str = "auto", components: int = 6, n_clips: int | None = None,
-    seconds: float = 2.5, decoded: Sequence[int] | None = (5, 7),
+    seconds: float = 2.5, decoded: Sequence[int] | None = (5, 7), live: tuple[Mapping[str, Any], bytes] | None = None,
     arrows: Sequence[tuple[np.ndarray, np.ndarray, str]] = (), title: str | None = None, size: Sequence[int] = (40, 68),
 ) -> LatentMap:
     """The latent space as a map that plays: one window of each clip, its posterior mean on principal axes.
@@ -100,12 +110,14 @@ def latent_map(
         n_clips: at most so many clips, spread over the genres; default: all.
         seconds: of sound a point, at most a window.
         decoded: rows and columns of places that the decoder answers for; None: no places.
+        live: the model's decoder as `musevae.live.export_decoder` makes it, for a page that answers for every place itself.
         arrows: (code from `(d,)`, code to `(d,)`, label): interventions, say.
         title: default: how many windows, and of a whole code which statistic.
         size: pixels of a spectrogram, up and across, at most.
 
     Raises:
-        ValueError: for fewer than 3 windows, windows of another mel front end, or coordinates that the model has not.
+        ValueError: for fewer than 3 windows, windows of another mel front end, coordinates that the model has not, or
+            another model's decoder.
     """
     windows, spec, vae = run.windows() if windows is None else windows, run.spec, run.vae
     spec.check(windows.spec.fingerprint, "windows")
@@ -130,6 +142,7 @@ def latent_map(
             return to_sound(z)
         return to_sound(z, levels[nearest], [str(table["track"].iloc[i]) for i in nearest])
 
+    carried = live and _carried(live, vae, axes, codes, table["track"].astype(str).tolist(), frames)
     grid = decoded and decoded_grid(points, places, shape=decoded, sample_rate=rate, size=size, hop=spec.hop)
     seen, statistic = axes.pca.explained_variance_ratio, axes.pca.statistic
     words = axis_names(axes.points(latents.mean), measured(windows), windows.table["track"])
@@ -142,7 +155,8 @@ def latent_map(
         images=[spectrogram_png(np.asarray(windows.x[i, :, :frames], np.float32), size=size, seconds=lasting) for i in shown],
         explained=seen.tolist(),
         decoded=grid or None,
-        decode=lambda at: places(at, the_map.axes),
+        decode=None if carried else lambda at: places(at, the_map.axes),
+        live=carried,
         arrows=drawn,
         axis_names=[f"PC{i + 1} of {'E[g|x]' if axes.letter == 'g' else statistic}" for i in range(len(seen))],
         axis_ends=[(name.low, name.high) for name in words],

@@ -81,7 +81,9 @@ PLAN = {
     "latent": ("features geometry looks probes pulse vae windows", ""),
     "coordinates": ("features geometry latent mel pulse vae vae.globalcode windows", ""),
     "vocoder.phase": ("", ""),
-    "vocoder": ("mel vocoder.phase", ""),
+    "vocoder.voice": ("mel mel.filterbank store", ""),
+    "vocoder.teaching": ("corpus mel store vocoder.phase vocoder.voice", ""),
+    "vocoder": ("mel vocoder.phase", "vocoder.voice"),
     "vocoder.joins": ("mel vocoder", ""),
     "codes": ("mel store vae vae.pretrained", ""),
     "songs": ("codes corpus.audio evaluation mel store vae vae.pretrained vocoder vocoder.joins", ""),
@@ -95,13 +97,16 @@ PLAN = {
                "widgets.media windows",
                ""),
     "widgets.page": ("", ""),
-    "widgets.scatter": ("looks widgets.media widgets.page", ""),
-    "widgets.level": ("widgets.media widgets.page", ""),
     "widgets.live": ("widgets.media widgets.page", ""),
+    "widgets.scatter": ("looks widgets.live widgets.media widgets.page", ""),
+    "widgets.level": ("widgets.media widgets.page", ""),
     "widgets": ("widgets.level widgets.media widgets.page widgets.scatter", ""),
     "water": ("collapse.level evaluation runs store vae.linear vocoder widgets.level widgets.page windows", ""),
-    "map": ("coordinates corpus.audio latent mel runs store vocoder widgets.media widgets.page widgets.scatter windows", ""),
-    "live": ("coordinates latent map runs vae vae.globalcode vae.networks vae.parts vae.pretrained widgets.live windows",
+    "map": ("coordinates corpus.audio latent mel runs store vae.pretrained vocoder widgets.media widgets.page "
+            "widgets.scatter windows",
+            ""),
+    "live": ("coordinates latent map runs vae vae.globalcode vae.networks vae.parts vae.pretrained vocoder widgets.live "
+             "widgets.media windows",
              ""),
     "cli.screen": ("store", ""),
     "cli.registry": ("cli.screen", ""),
@@ -112,7 +117,7 @@ PLAN = {
     "cli.making": ("cli.arguments cli.registry cli.screen mel runfolder store vae vocoder",
                    "corpus generation runs songs swap vae.stream vocoder.joins widgets.media"),
     "cli": ("cli.arguments cli.making cli.registry cli.screen cli.songs cli.summary runfolder store",
-            "collapse collapse.sweep corpus device map report runs synth windows"),
+            "collapse collapse.sweep corpus device live map report runs synth windows"),
 }
 
 HEAVY = {"pandas", "matplotlib", "soundfile", "librosa", "sklearn", "IPython", "ipywidgets", "anywidget", "seaborn"}

@@ -94,20 +94,36 @@ def test_the_picture_and_a_grain_follow_a_knob_and_the_window_sounds_when_it_is_
     assert settled(page)["sound"] == first["sound"]  # dragged back: the same sound, to the bit
 
 
-def test_what_was_pressed_before_the_sound_is_made_plays_once_it_is(visit, vae):
+def test_a_press_before_the_window_is_made_plays_it_once_it_is(visit, vae):
     page = visit(a_live(vae))
     settled(page)
-    page.evaluate("""() => { const live = document.querySelector('.mv').mvLive, run = live.computer.run.bind(live.computer);
-        live.computer.run = async (what, job) => {
-            if (what === 'window') await new Promise((ok) => { document.body.made = ok; });
-            return run(what, job);
-        };
-        live.follow(true); }""")
-    page.wait_for_function("() => document.body.made")
-    page.locator(".mv-live button.mv-play").click()
-    assert "played" not in data(page)
-    page.evaluate("() => document.body.made()")
+    page.evaluate("""() => {  // in one breath: nothing can be finished between the change and the press
+        const live = document.querySelector('.mv').mvLive;
+        live.state.share = 0.5;
+        live.follow(true);
+        document.querySelector('button.mv-play').click();
+    }""")
     page.wait_for_function("() => document.querySelector('.mv').dataset.played === 'decoded'")
+
+
+def test_the_stored_sound_plays_at_once_and_the_live_one_takes_over(visit, vae):
+    rng = np.random.default_rng(1)
+    stored = w.media.mp3(0.1 * rng.standard_normal(vae.spec.samples), 22050)
+    slow = """const Real = Worker; window.Worker = class extends Real {  // whatever is asked waits for a sign
+        postMessage(data) {
+            if (data.kind === 'begin') super.postMessage(data);
+            else window.addEventListener('go', () => super.postMessage(data), { once: true });
+        } };"""
+    page = visit(a_live(vae, sound=stored), script=slow)
+    assert page.evaluate("() => document.querySelector('.mv-live canvas').width") == vae.spec.frames  # the stored picture
+    page.locator("button.mv-play").first.click()
+    page.wait_for_function("() => document.querySelector('.mv').dataset.played === 'stored'")
+    assert "window" not in data(page)
+    page.evaluate("() => window.dispatchEvent(new Event('go'))")
+    page.wait_for_function("() => document.querySelector('.mv').dataset.painted")
+    page.evaluate("() => window.dispatchEvent(new Event('go'))")
+    page.wait_for_function("() => document.querySelector('.mv').dataset.played === 'decoded'")
+    assert page.locator("button.mv-play").first.get_attribute("aria-pressed") == "true"
 
 
 def test_an_address_says_the_same_in_another_page_and_in_python(visit, vae):

@@ -239,6 +239,7 @@ def map_(
     path = run_folder(run)
     if out.is_dir():
         raise ValueError(f"{out}: expected a file to write, got a folder")
+    from musevae.live import export_decoder
     from musevae.map import map_html
     from musevae.runs import load_run
 
@@ -246,8 +247,13 @@ def map_(
     windows = windows_for(trained, data)
     shown = min(windows.table["track"].nunique(), clips or len(windows))
     rows = round(math.sqrt(places / 1.4)) or 1  # clips spread some 1.4 times as wide as high
-    map_html(trained, windows, out, n_clips=clips, decoded=(rows, -(-places // rows)) if places else None)
-    print(f"{out}: {shown} clips, {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    grid = (rows, -(-places // rows)) if places else None
+    try:
+        decoder = export_decoder(trained.vae) if places else None
+    except ValueError:  # none that the page knows: stored places only
+        decoder = None
+    map_html(trained, windows, out, n_clips=clips, decoded=grid, live=decoder)
+    print(f"{out}: {shown} clips{' and the decoder' if decoder else ''}, {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 # %% ../../nbs/A2_cli.ipynb #2f50568c
 # here, where the help lists them

@@ -83,21 +83,30 @@ def _mel_power(y, spec):
     return compiled_mel_power(y, spec) if compiled else tensor_mel_power(y, spec)
 
 # %% ../../nbs/03_mel.ipynb #e9da0322
-def kl_nnls(power: torch.Tensor, spec: Framing, *, iterations: int = 100) -> torch.Tensor:
+def _smooth(power, tensors):
+    "The power density of the bands `power (batch, n_mels, frames)` as a smooth curve over frequency, `(bins, batch * frames)`."
+    tiny, mel = torch.finfo(power.dtype).tiny, power.transpose(0, 1).flatten(1)
+    least = ((power / tensors.area).amax((1, 2)) * 1e-12).clamp_min(tiny)  # of each window
+    density = (mel / tensors.area).clamp_min(least.repeat_interleave(power.shape[2])).log()
+    above = (tensors.below + 1).clamp_max(len(density) - 1)
+    return torch.lerp(density[tensors.below], density[above], tensors.mix).exp()
+
+
+def kl_nnls(
+    power: torch.Tensor, spec: Framing, *, iterations: int = 100, start: torch.Tensor | None = None
+) -> torch.Tensor:
     """Linear power `(batch, bins, frames)` ≥ 0 whose mel power is closest, in Kullback-Leibler divergence, to `power`.
 
     Args:
         power: mel power, `(batch, n_mels, frames)`.
         spec: the `MelSpec` that made it.
         iterations: multiplicative updates.
+        start: linear power to begin with, `(batch, bins, frames)`; None: the bands' power density, smooth over frequency.
     """
     tensors = mel_tensors(spec, power.device, power.dtype)
     tiny = torch.finfo(power.dtype).tiny
     mel = power.transpose(0, 1).flatten(1)
-    least = ((power / tensors.area).amax((1, 2)) * 1e-12).clamp_min(tiny)  # of each window
-    density = (mel / tensors.area).clamp_min(least.repeat_interleave(power.shape[2])).log()
-    above = (tensors.below + 1).clamp_max(len(density) - 1)
-    linear = torch.lerp(density[tensors.below], density[above], tensors.mix).exp()
+    linear = _smooth(power, tensors) if start is None else start.transpose(0, 1).flatten(1)
     for _ in range(iterations):
         linear = linear * torch.sparse.mm(tensors.bank_transposed, mel / torch.sparse.mm(tensors.bank, linear).clamp_min(tiny))
     return linear.unflatten(1, (len(power), -1)).transpose(0, 1)

@@ -464,7 +464,7 @@ function levelled(y) {
 
 /**
  * Answers requests, in a worker or on the page: {id, kind, version, z, how, seed, at}. A picture and a grain at once; a
- * window in slices, so that what is asked later is answered in between, and given up once something of a later `version` was asked.
+ * window, or its first `frames`, in slices, so that what is asked later is answered in between, and given up once something of a later `version` was asked.
  */
 class Desk {
   constructor(manifest, bytes, answer) {
@@ -503,7 +503,7 @@ class Desk {
   }
 
   * window(job) {
-    const { spec } = this.vocoder, y = yield* this.vocoder.playing(this.picture(job), {});
+    const { spec } = this.vocoder, y = yield* this.vocoder.playing(this.picture(job), { to: job.frames });
     return fade(levelled(y), spec.sample_rate);
   }
 

@@ -1,109 +1,14 @@
 // A decoder under the hand: knobs along the main axes of the global code, any clip's rhythm in any clip's colour. The picture follows
 // while a knob moves, a grain of the sound with it, the whole window when it is let go. `musevae.widgets.live.Live`
 //
-// `musevaeEngine` (decoder.js) computes: in a worker made of its text, or here in slices where a worker is refused.
+// Who computes, and where: computer.js.
 
 const HOWS = [["mean", "mean", "what the decoder says: the mean picture"],
   ["grain", "with grain", "the model’s own noise drawn and added"],
   ["linear", "linear part", "without the filter: the closed form alone"]];
 const SIGMAS = 3.5; // either side of a knob, as the histograms
 
-/** The colour map magma at 256 steps, from 17 of them: the one of `spectrogram_png`. */
-const MAGMA = (() => {
-  const stops = ["000004", "0a0822", "1d1147", "36106b", "51127c", "6a1c81", "832681", "9c2e7f", "b73779", "d0416f", "e75263", "f56b5c", "fc8961",
-    "fea772", "fec488", "fde2a3", "fcfdbf"].map((c) => [0, 2, 4].map((at) => parseInt(c.slice(at, at + 2), 16)));
-  return Array.from({ length: 256 }, (_, i) => {
-    const at = (i / 255) * 16, k = Math.min(15, Math.floor(at));
-    return stops[k].map((v, q) => Math.round(v + (stops[k + 1][q] - v) * (at - k)));
-  });
-})();
-
-/** Paint a picture (bands × frames) on a canvas, a pixel a number, low bands at the bottom. */
-function paintPicture(canvas, x, bands, frames) {
-  canvas.width = frames; canvas.height = bands;
-  const c = canvas.getContext("2d"), image = c.createImageData(frames, bands);
-  for (let f = 0; f < bands; f++) for (let t = 0; t < frames; t++) {
-    const [r, g, b] = MAGMA[Math.round(255 * clamp(x[f * frames + t], 0, 1))], at = 4 * ((bands - 1 - f) * frames + t);
-    image.data[at] = r; image.data[at + 1] = g; image.data[at + 2] = b; image.data[at + 3] = 255;
-  }
-  c.putImageData(image, 0, 0);
-}
-
 const { checksum } = musevaeEngine();
-
-/** A sound as a WAV file of 16 bits. */
-function wav(y, rate) {
-  const view = new DataView(new ArrayBuffer(44 + 2 * y.length)), text = (at, words) => [...words].forEach((w, i) => view.setUint8(at + i, w.charCodeAt(0)));
-  text(0, "RIFF"); text(8, "WAVEfmt "); text(36, "data");
-  [[4, 36 + 2 * y.length], [16, 16], [24, rate], [28, 2 * rate], [40, 2 * y.length]].forEach(([at, v]) => view.setUint32(at, v, true));
-  [[20, 1], [22, 1], [32, 2], [34, 16]].forEach(([at, v]) => view.setUint16(at, v, true));
-  y.forEach((v, i) => view.setInt16(44 + 2 * i, Math.round(32767 * clamp(v, -1, 1)), true));
-  return new Uint8Array(view.buffer);
-}
-
-/**
- * Who computes. `run(kind, job)` is a promise of {x} or {y, ms}, or of null where something newer was asked; of each kind one job is at work and
- * one waits, the newest. `where()` says "worker" or "page".
- */
-function computer(manifest, weights, { patience = 1000 } = {}) {
-  const busy = {}, waiting = {}, open = new Map();
-  let id = 0, post = null, where = "", worker = null, ended = false;
-  const heard = (answer) => {
-    if (answer.kind === "ready") return;
-    const [done, fail] = open.get(answer.id) ?? [];
-    open.delete(answer.id);
-    busy[answer.kind] = false;
-    if (answer.error) fail?.(new Error(answer.error)); else done?.(answer.y === null ? null : answer);
-    const next = waiting[answer.kind];
-    delete waiting[answer.kind];
-    if (next) send(...next);
-  };
-  const send = (kind, job, done, fail) => {
-    busy[kind] = true;
-    open.set(++id, [done, fail]);
-    post({ ...job, id, kind });
-  };
-  const onPage = () => {
-    worker?.terminate();
-    worker = null;
-    const desk = new (musevaeEngine().Desk)(manifest, weights, heard);
-    where = "page";
-    return (job) => { setTimeout(() => { if (!ended) desk.ask(job); }); };
-  };
-  const ready = new Promise((settled, refused) => {
-    const fall = () => { try { post ??= onPage(); settled(); } catch (error) { refused(error); } };
-    try {
-      const text = `${musevaeEngine}\nlet desk;\nonmessage = ({ data }) => {\n  if (data.kind !== "begin") return desk.ask(data);\n`
-        + "  try { desk = new (musevaeEngine().Desk)(data.manifest, data.weights, (answer) => postMessage(answer)); postMessage({ kind: \"ready\" }); }\n"
-        + "  catch (error) { postMessage({ kind: \"ready\", error: String(error.message ?? error) }); }\n};";
-      const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-      worker = new Worker(url);
-      const timer = setTimeout(fall, patience);
-      worker.onerror = (event) => { event.preventDefault?.(); clearTimeout(timer); fall(); };
-      worker.onmessage = ({ data }) => {
-        if (data.kind !== "ready" || post) return heard(data);
-        clearTimeout(timer);
-        URL.revokeObjectURL(url);
-        if (data.error) return refused(new Error(data.error));
-        where = "worker";
-        post = (job) => worker.postMessage(job);
-        settled();
-      };
-      worker.postMessage({ kind: "begin", manifest, weights });
-    } catch {
-      fall();
-    }
-  });
-  return {
-    ready, where: () => where,
-    run: (kind, job) => ready.then(() => new Promise((done, fail) => {
-      waiting[kind]?.[2](null);
-      delete waiting[kind];
-      if (busy[kind]) waiting[kind] = [kind, job, done, fail]; else send(kind, job, done, fail);
-    })),
-    end() { ended = true; worker?.terminate(); },
-  };
-}
 
 /** Short sounds that follow one another without a click, each looped until the next one. */
 class Grains {
@@ -180,15 +85,17 @@ class LiveView {
   constructor(model, el) {
     const manifest = model.get("manifest"), { spec } = manifest;
     el.mvLive = this; // for whoever wants to ask, tests among them
-    Object.assign(this, { model, el, manifest, spec, codes: new Codes(model), version: 0, dragging: false, x: null, y: null, grains: new Grains() });
+    Object.assign(this, { model, el, manifest, spec, codes: new Codes(model), version: 0, dragging: false, wanted: false, x: null, y: null, grains: new Grains() });
     Object.assign(this, { rate: spec.sample_rate, duration: spec.samples / spec.sample_rate, times: {}, address: !document.querySelector(".mv-live") });
     const start = model.get("start"), other = (start + (this.codes.names.length >> 1)) % this.codes.names.length; // some other clip to go towards
     this.state = { rhythm: start, colour: start, towards: other, share: 0, how: "mean", moves: this.codes.axes.map(() => 0) };
     const asked = this.address ? read(location.hash, this.codes, manifest.fingerprint) : null;
     if (asked && !asked.fault) this.state = asked;
     this.computer = computer(manifest, bytes(model.get("weights")).slice());
-    this.voice = new Voice({ loop: true, onframe: (t) => { this.view.show(t); clock(this.time, t, this.duration); }, onstate: (on) => this.button.show(on) });
+    this.voice = new Voice({ loop: true, onframe: (t) => { this.view.show(t); clock(this.time, t, this.duration); },
+      onstate: (on) => { this.button.show(on); if (!on && !this.dragging) this.wanted = false; } });
     this.build();
+    this.showStored();
     if (asked?.fault) this.say(asked.fault);
     this.computer.ready.then(() => { el.dataset.where = this.computer.where(); this.tell(); this.follow(true); }, (error) => this.say(error.message));
     this.unwatch = watch(el, () => this.drawHistograms());
@@ -250,7 +157,7 @@ class LiveView {
   /** A slider that is dragged: the picture follows, a grain sounds; let go, the whole window. */
   slider(which, { min, max, step, label }) {
     const box = h("input", { type: "range", class: "mv-slider", min, max, step, "aria-label": label });
-    box.addEventListener("pointerdown", () => { this.dragging = true; this.wasPlaying = this.voice.playing; stage.open().catch(() => {}); });
+    box.addEventListener("pointerdown", () => { this.dragging = true; this.wanted = this.voice.playing; stage.open().catch(() => {}); });
     box.addEventListener("input", () => {
       if (which === "share") { this.state.share = +box.value / 100; this.state.moves.fill(0); }
       else this.state.moves[which] = +(+box.value - this.rest(which)).toFixed(2);
@@ -314,9 +221,31 @@ class LiveView {
 
   tell() {
     const { times } = this, ms = Object.entries(times).map(([kind, t]) => `${kind} ${Math.round(t)} ms`);
-    const where = { worker: "decoded here, in a worker of this page", page: "decoded here, on the page itself: no worker was to be had" }[this.computer.where()] ?? "";
-    this.words.textContent = [`model ${this.manifest.fingerprint}`, where, ...ms].filter(Boolean).join(" · ");
+    this.words.textContent = [`model ${this.manifest.fingerprint}`, WHERE[this.computer.where()], ...ms].filter(Boolean).join(" · ");
     this.el.dataset.ms = JSON.stringify(times);
+  }
+
+  /** Whether the state is the one that a sound and a picture are stored of: the first clip as it is. */
+  isStart() {
+    const { rhythm, colour, share, how, moves } = this.state, start = this.model.get("start");
+    return rhythm === start && colour === start && !share && how === "mean" && moves.every((v) => !v);
+  }
+
+  /** The stored picture and sound, until the decoder has made its own. */
+  showStored() {
+    const file = bytes(this.model.get("sound")), image = this.model.get("image");
+    this.stored = file.length ? file : null;
+    if (!this.isStart()) return;
+    if (this.stored) this.voice.load([this.stored]);
+    const shown = new Image(), url = picture(bytes(image));
+    shown.onload = () => {
+      if (!this.painted) {
+        Object.assign(this.canvas, { width: shown.naturalWidth, height: shown.naturalHeight });
+        this.canvas.getContext("2d").drawImage(shown, 0, 0);
+      }
+      URL.revokeObjectURL(url);
+    };
+    if (url) shown.src = url;
   }
 
   // --- computing and sounding ----------------------------------------------------------------------------------------
@@ -329,7 +258,8 @@ class LiveView {
   async follow(whole, play = false) {
     this.version++;
     this.y = null;
-    const job = this.job(), playing = this.voice.playing || play || this.wasPlaying;
+    const job = this.job();
+    this.wanted ||= this.voice.playing || play;
     try {
       const found = await this.computer.run("picture", job);
       if (!found || found.version < (this.painted ?? 0)) return;
@@ -339,7 +269,7 @@ class LiveView {
       this.el.dataset.painted = String(found.version);
       this.tell();
       if (this.dragging) return await this.grain(job);
-      if (whole && job.version === this.version) await this.window(job, playing);
+      if (whole && job.version === this.version) await this.window(job);
     } catch (error) {
       this.say(error.message);
     }
@@ -354,16 +284,15 @@ class LiveView {
     this.grains.play(found.y, this.rate);
   }
 
-  async window(job, playing) {
+  /** The whole window; played if somebody asked for it, be it while it was made. */
+  async window(job) {
     const found = await this.computer.run("window", job);
     if (!found || found.version !== this.version) return;
-    const wanted = playing || this.wasPlaying; // pressed while it was being made
-    this.wasPlaying = false;
     this.times.window = found.ms;
     this.y = found.y;
     this.el.dataset.window = String(found.version);
     this.tell();
-    const at = this.voice.position;
+    const at = this.voice.position, { wanted } = this;
     const file = wav(found.y, this.rate);
     this.el.dataset.sound = checksum(file);
     this.voice.load([file]);
@@ -371,9 +300,14 @@ class LiveView {
     if (wanted) await this.play(at);
   }
 
-  /** Play the window, once it is there. */
+  /** Play the window, once it is there; until then the stored sound, if it is the one that is asked for. */
   async play(t = this.voice.at) {
-    if (!this.y) { this.wasPlaying = true; this.voice.at = t; return stage.open().catch(() => {}); }
+    this.wanted = !this.y;
+    if (!this.y) {
+      this.voice.at = t;
+      if (this.stored && this.isStart()) return sound(this.el, "stored", this.voice.play(t));
+      return stage.open().catch(() => {});
+    }
     return sound(this.el, "decoded", this.voice.play(t));
   }
 

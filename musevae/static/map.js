@@ -43,12 +43,15 @@ class MapView {
   constructor(model, el) {
     Object.assign(this, { model, el, clips: clipsOf(model), cells: gridOf(model), url: addresses() });
     Object.assign(this, { axes: [...model.get("axes")], shown: new Set(this.clips.genres.keys()), lit: -1, zoom: 1, pan: [0, 0] });
-    Object.assign(this, { hover: -1, selected: model.get("selected"), place: null, answer: null, asked: null, pulse: 0, drag: null });
+    el.mvMap = this; // for whoever wants to ask, tests among them
+    Object.assign(this, { hover: -1, selected: model.get("selected"), place: null, answer: null, asked: null, quiet: false, pulse: 0, drag: null });
     this.flags = { ellipses: true, paths: false, hover: false, mosaic: false };
     Object.assign(this, { frame: 0, stale: true, tiles: new Map(), base: document.createElement("canvas") });
     this.isShown = (i) => this.shown.has(this.clips.genre[i]);
     this.kernel = kernel(model, (answer) => { if (this.selected < 0) this.present(answer); });
     this.grid = storedGrid(this.cells, (q) => this.tileAddress(q));
+    this.state = h("div", { class: "mv-note", role: "status" });
+    this.decoder = carriedDecoder(model, this.grid, (words) => { this.state.textContent = words; });
     this.voice = new Voice({ onframe: (t) => this.onFrame(t), onstate: (on) => this.onState(on) });
     this.build();
     this.listen();
@@ -72,7 +75,7 @@ class MapView {
         h("span", { class: "mv-axes-choice" }, this.axisChoice(0, "horizontal axis"), this.axisChoice(1, "vertical axis")),
         h("span", { class: "mv-switches" }, ...this.switches())),
       h("div", { class: "mv-body" }, h("div", { class: "mv-plot" }, this.canvas, this.zoomButtons(), this.tip), this.sidePanel()),
-      this.note, this.legend(), this.live));
+      this.note, this.decoder ? this.state : null, this.legend(), this.live));
     this.invite();
     this.annotate();
   }
@@ -163,7 +166,7 @@ class MapView {
   sidePanel() {
     Object.assign(this, { sideImage: h("img", { alt: "", class: "mv-shot" }), sideHead: h("div", { class: "mv-playhead" }),
       sideName: h("b", {}), sideGenre: h("span", { class: "mv-kind" }), sideNear: h("div", { class: "mv-near" }) });
-    this.button = playButton("the chosen clip", () => (this.voice.playing ? this.voice.stop(0) : this.again()));
+    this.button = playButton("the chosen clip", () => (this.voice.playing ? this.hush() : this.again()));
     this.shot = h("div", { class: "mv-shotbox mv-empty" }, this.sideImage, this.sideHead);
     this.side = h("div", { class: "mv-side" }, this.shot,
       h("div", { class: "mv-bar" }, this.button, h("div", { class: "mv-what" }, this.sideName, this.sideGenre)), this.sideNear);
@@ -173,16 +176,16 @@ class MapView {
   /** Until a clip is chosen: the one nearest to the middle that has a picture, and what one may do. */
   invite() {
     const { clips, axes } = this, fromMiddle = (i) => Math.hypot(...onAxes(clips, i, axes));
-    const speaks = this.cells.sounds.length > 0;
+    const stored = this.cells.sounds.length > 0, speaks = stored || this.decoder;
     this.example = clips.imageOf.reduce((best, image, i) => (image >= 0 && fromMiddle(i) < fromMiddle(best) ? i : best), 0);
     this.sideName.textContent = clips.names[this.example];
     this.sideGenre.textContent = clips.genres[clips.genre[this.example]];
     this.sideNear.append(
       h("span", {}, `Click a point to ${clips.sounds.length ? "hear" : "see"} it` +
-        (!speaks ? "." : this.cells.carried ? ", an empty place to hear the nearest one carried there."
+        (!speaks ? "." : this.cells.carried || this.decoder?.carries ? ", an empty place to hear the nearest one carried there."
           : ", an empty place to hear what the decoder makes of it.")),
       h("span", { class: "mv-keys" }, "Arrow keys walk from clip to clip, Enter plays, Escape stops" +
-        (speaks ? "; with Shift, arrows walk where no clip is." : ".")));
+        (stored ? "; with Shift, arrows walk where no clip is." : ".")));
     this.show(this.imageAddress(this.example));
   }
 
@@ -273,7 +276,11 @@ class MapView {
     this.paint(false);
   }
 
+  /** Be silent, also when the sound that is being made is there. */
+  hush() { this.quiet = true; this.voice.stop(0); }
+
   again() {
+    this.quiet = false;
     if (this.selected >= 0) return this.play(this.selected);
     if (!this.place) return this.play(this.example);
     return this.answer ? this.present(this.answer) : this.playPlace(this.place);
@@ -285,9 +292,9 @@ class MapView {
     if (mp3) this.hear(this.clips.names[i], mp3);
   }
 
-  hear(name, mp3) {
+  hear(name, mp3, from = 0) {
     this.voice.load([mp3]);
-    return sound(this.el, name, this.voice.play(0));
+    return sound(this.el, name, this.voice.play(from));
   }
 
   choose(i, tell = true) {
@@ -320,13 +327,14 @@ class MapView {
   playPlace([x, y]) {
     const z = Array.from({ length: this.clips.k }, () => 0), request = new AbortController();
     [z[this.axes[0]], z[this.axes[1]]] = [x, y];
-    const answer = ask(providers(this.kernel, this.grid), z, { axes: [...this.axes], signal: request.signal, model: this.model });
+    const early = (found) => { if (found && !request.signal.aborted) this.present(found); };
+    const answer = ask(providers(this.decoder, this.kernel, this.grid), z, { axes: [...this.axes], signal: request.signal, model: this.model, early });
     if (!answer) {
       this.live.textContent = "no clip here";
       return;
     }
     this.asked?.abort();
-    Object.assign(this, { asked: request, answer: null, selected: -1, hover: -1 });
+    Object.assign(this, { asked: request, answer: null, quiet: false, selected: -1, hover: -1 });
     this.tip.hidden = true;
     this.sideName.textContent = NOBODY;
     this.sideNear.replaceChildren();
@@ -334,7 +342,7 @@ class MapView {
     this.voice.stop();
     this.moveTo([x, y]);
     this.tell({ selected: -1 });
-    answer.then((found) => { if (found && !request.signal.aborted) this.present(found); });
+    answer.then((found) => { if (found?.from !== "grid" || this.answer?.from !== "grid") early(found); }); // the grid's may have come early
   }
 
   /** Put the mark of a decoded place, and say where it is. */
@@ -346,14 +354,15 @@ class MapView {
     this.paint();
   }
 
-  /** Show and play an answer, where it really is. */
+  /** Show and play an answer, where it really is; one that follows another goes on where that sounds. */
   present(answer) {
-    this.answer = answer;
+    const from = this.answer?.sound ? this.voice.position : 0;
+    this.answer = { ...answer, sound: answer.sound ?? this.answer?.sound ?? null };
     this.sideName.textContent = answer.carried ? `${answer.carried}, carried here` : NOBODY;
     this.moveTo(this.axes.map((j) => answer.z[j]));
     if (!this.model.get("asks")) this.tell({ place: [...this.axes, ...this.place] }); // who asks has told the kernel
     this.show(answer.picture);
-    if (answer.sound?.length) this.hear("decoded", answer.sound);
+    if (answer.sound?.length && !this.quiet) this.hear("decoded", answer.sound, from);
   }
 
   // --- pointer and keys ----------------------------------------------------------------------------------------------
@@ -381,6 +390,7 @@ class MapView {
     cancelAnimationFrame(this.frame);
     this.asked?.abort();
     this.kernel.end();
+    this.decoder?.end();
     this.model.off("change:selected", this.follow);
     this.voice.stop();
     this.url.free();
@@ -412,7 +422,7 @@ class MapView {
       if (i >= 0 && this.flags.hover && stage.context) this.play(i);
       this.paint(false);
     }
-    this.canvas.style.cursor = i >= 0 ? "pointer" : this.drag?.moved ? "grabbing" : this.onGrid() ? "crosshair" : "default";
+    this.canvas.style.cursor = i >= 0 ? "pointer" : this.drag?.moved ? "grabbing" : this.decoder || this.onGrid() ? "crosshair" : "default";
   }
 
   /** Move the plane with the pointer; whether that is what the movement meant. */
@@ -467,8 +477,8 @@ class MapView {
     const { key } = event, move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[key];
     if (move && event.shiftKey && this.onGrid()) this.walkGrid(move);
     else if (move) this.walk(move);
-    else if (key === "Enter" || key === " ") { if (this.voice.playing) this.voice.stop(0); else this.again(); }
-    else if (key === "Escape") { this.voice.stop(0); this.leave(); }
+    else if (key === "Enter" || key === " ") { if (this.voice.playing) this.hush(); else this.again(); }
+    else if (key === "Escape") { this.hush(); this.leave(); }
     else if (key === "+" || key === "=") this.rescale(1.5);
     else if (key === "-") this.rescale(1 / 1.5);
     else if (key === "0") this.reset();

@@ -4,13 +4,13 @@
 // promise of an answer; a promise that fails hands the question on to the next provider.
 //   z        all coordinates of the place, an array of k numbers
 //   request  {axes: [across, up], the plane that is drawn; signal: an AbortSignal, aborted once something else is chosen;
-//            model: the map's, with `get` and `set`}
+//            model: the map's, with `get` and `set`; early(answer): shows an answer that a better one will follow}
 //   answer   {z: where it really is, sound: bytes of a file that browsers decode, or null; picture: an address for <img>, or "";
-//            from: whose it is ("grid", "kernel", …); carried: the name of the clip that is carried to the place, if one is}
+//            from: whose it is ("grid", "kernel", "page", …); carried: the name of the clip that is carried to the place, if one is}
 // A script of the page that can decode registers itself, and is asked first: `musevaePlaces.push({ place(z, request) { … } })`.
 
 const registered = (globalThis.musevaePlaces ??= []);
-const PATIENCE = 4000; // ms until a kernel counts as gone: a page may be open longer than its notebook
+const PATIENCE = 4000; // ms until a kernel counts as gone, for a page may be open longer than its notebook; or a worker as refused
 
 /** The stored grid: the nearest cell of its plane. `cells` are {axes, x, y, sounds, images, carried}, row by row; `url(q)` of image q. */
 export function storedGrid(cells, url) {
@@ -78,8 +78,61 @@ export function kernel(model, late, patience = PATIENCE) {
   };
 }
 
-/** Those who may answer, in order: what the page registered, the kernel, the stored grid. The one place where it is chosen. */
-export const providers = (live, grid) => [...registered, live, grid];
+/**
+ * The decoder that the map carries, if it does: it answers for every place of every plane, in a worker (computer.js) that begins with the first question.
+ * What `stored` has is shown until the picture is there, and heard until the sound is. `say(words)` how it goes; once it fails it says why, and is silent.
+ */
+export function carriedDecoder(model, stored, say) {
+  const carried = model.get("decoder");
+  if (!carried?.manifest) return null;
+  const { manifest, ways, frames, names } = carried, { spec, latent_dim: d, fingerprint } = manifest, canvas = document.createElement("canvas");
+  const points = floats(model.get("points")), k = model.get("components"), carries = names.length > 0;
+  let at = null, codes = null, failed = false, version = 0;
+  const begin = () => {
+    codes = musevaeEngine().halves(bytes(model.get("decoder_codes")));
+    const expected = d * Math.max(1, names.length);
+    if (codes.length !== expected) throw new Error(`codes: expected ${expected} numbers, got ${codes.length}; was the page cut?`);
+    at = computer(manifest, bytes(model.get("decoder_weights")).slice(), { patience: PATIENCE });
+  };
+  /** The code at a place, and whose it is that is carried there (−1: nobody's). `musevae.coordinates.MapAxes.places` */
+  const code = (z, axes) => {
+    if (!codes) begin();
+    const way = (i) => axes.map((j) => z[j] - (carries ? points[i * k + j] : 0)), far = (i) => Math.hypot(...way(i));
+    const nearest = names.reduce((best, _, i) => (far(i) < far(best) ? i : best), 0), made = codes.slice(nearest * d, (nearest + 1) * d);
+    way(nearest).forEach((step, q) => ways[axes[q]].forEach((v, u) => { made[u] += step * v; }));
+    return { code: made, carried: carries ? nearest : -1 };
+  };
+  const answer = async (z, { axes, early }) => {
+    try {
+      const found = code(z, axes), job = { version: ++version, z: found.code, how: "mean", seed: 0, at: 0, frames };
+      const drawn = await at.run("picture", job);
+      if (!drawn) return null;
+      paintPicture(canvas, drawn.x, spec.n_mels, spec.frames, frames);
+      const mine = { z, sound: null, picture: canvas.toDataURL(), from: "page", ...(carries ? { carried: names[found.carried] } : {}) };
+      if (job.version === version) early(mine);
+      const heard = await at.run("window", job);
+      if (heard) say(`model ${fingerprint} · ${WHERE[at.where()]} · picture ${Math.round(drawn.ms)} ms · sound ${Math.round(heard.ms)} ms`);
+      return heard && { ...mine, sound: wav(heard.y, spec.sample_rate) };
+    } catch (error) {
+      failed = true;
+      say(`nothing is decoded here, stored answers only: ${error.message}`);
+      throw error;
+    }
+  };
+  say(`model ${fingerprint}, whose decoder this page carries`);
+  return {
+    carries, code, run: (kind, job) => at.run(kind, job),
+    place(z, request) {
+      if (failed) return null;
+      stored.place(z, request)?.then(request.early);
+      return answer(z, request);
+    },
+    end() { at?.end(); },
+  };
+}
+
+/** Those who may answer, in order: what the page registered, the decoder that it carries, the kernel, the stored grid. The one place where it is chosen. */
+export const providers = (...own) => [...registered, ...own.filter(Boolean)];
 
 /** The first answer for `z`: a promise of it, or of null if all have failed; null if nobody has one for that place. */
 export function ask([first, ...others], z, request) {

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from traitlets import Bytes, Dict, Int, List, Unicode
 
-from .media import checked_array
+from .media import checked_array, spectrogram_png
 from .page import Widget, scripts
 
 # %% ../../nbs/A1e_live.ipynb #a1e00005
@@ -64,14 +64,15 @@ class Live(Widget):
         genres: of the clips, n strings.
         knobs: axes of the global code.
         start: number of the clip that is shown at first.
-        picture: of that clip, `(n_mels, frames)`, for where no script runs.
+        picture: of that clip, `(n_mels, frames)`: shown at first, and where no script runs.
+        sound: of that clip as the decoder has it, a file: played until the page has made its own; default: none.
         title: above the picture.
 
     Raises:
         ValueError: for codes, names or knobs that do not go with the decoder.
     """
 
-    _esm = engine() + scripts("core.js", "live.js")
+    _esm = engine() + scripts("core.js", "computer.js", "live.js")
     _css = scripts("widgets.css", "live.css")
     title = Unicode().tag(sync=True)
     manifest = Dict().tag(sync=True)
@@ -80,10 +81,11 @@ class Live(Widget):
     names, genres = List(Unicode()).tag(sync=True), List(Unicode()).tag(sync=True)
     axes = List(Dict()).tag(sync=True)
     start = Int(0).tag(sync=True)
+    sound, image = Bytes().tag(sync=True), Bytes().tag(sync=True)
 
     def __init__(
         self, manifest: Mapping[str, Any], weights: bytes, codes: Any, *, names: Sequence[str], genres: Sequence[str],
-        knobs: Sequence[Knob], picture: Any, start: int = 0, title: str = "",
+        knobs: Sequence[Knob], picture: Any, start: int = 0, sound: bytes = b"", title: str = "",
     ) -> None:
         codes = checked_array(codes, "codes", 2)
         n, d = codes.shape
@@ -97,7 +99,8 @@ class Live(Widget):
         self.picture = checked_array(picture, "picture", 2)
         super().__init__(
             title=title, manifest=dict(manifest), weights=weights, codes=codes.astype("<f2").tobytes(),
-            names=[str(name) for name in names], genres=[str(genre) for genre in genres], start=start,
+            names=[str(name) for name in names], genres=[str(genre) for genre in genres], start=start, sound=sound,
+            image=spectrogram_png(self.picture),
             axes=[self._axis(knob) for knob in knobs],
         )
 

@@ -1,0 +1,109 @@
+"The map that carries its decoder: a place has the code and the picture of Python's, and a sound; what is stored is its fallback."
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_live import a_model
+from test_live_browser import visit  # noqa: F401
+
+from musevae.coordinates import map_axes
+from musevae.latent import encode_corpus
+from musevae.live import export_decoder
+from musevae.map import latent_map, middle_windows
+from musevae.windows import WindowSet
+
+REFUSED = "window.Worker = function () { throw new Error('refused'); };"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    "Six clips of two genres under a global model whose weights all say something."
+    import soundfile as sf
+
+    vae, folder, rng = a_model(), tmp_path_factory.mktemp("map"), np.random.default_rng(0)
+    spec, x, rows = vae.spec, [], []
+    for i in range(6):
+        y = (0.1 * rng.standard_normal(2 * spec.samples) * np.linspace(0.1, 1 + i, 2 * spec.samples)).astype(np.float32)
+        sf.write(path := folder / f"clip{i}.wav", y, spec.sample_rate)
+        x.append(spec.forward(spec.windows(torch.from_numpy(y)))[0][:, 0].half().numpy())
+        rows += [dict(track=f"clip{i}", window=w, genre="ab"[i % 2], path=str(path), start_s=w * spec.seconds) for w in range(2)]
+    windows = WindowSet(np.concatenate(x), np.zeros(12, np.float32), pd.DataFrame(rows), spec)
+    return SimpleNamespace(path=folder / "run", vae=vae, spec=spec, windows=lambda: windows)
+
+
+def press(page, x=0.41, y=0.37):
+    "Press an empty place of the map."
+    box = page.locator(".mv-canvas").bounding_box()
+    page.locator(".mv-canvas").click(position={"x": x * box["width"], "y": y * box["height"]})
+
+
+def answered(page, whose, words):
+    "Wait until the answer of the page or the grid is heard, and the map says `words`; all that it says."
+    page.wait_for_function("""([whose, words]) => { const el = document.querySelector('.mv'), { answer, state } = el.mvMap;
+        return answer?.from === whose && el.dataset.played === 'decoded' && state.textContent.includes(words);
+    }""", arg=[whose, words])
+    return page.locator(".mv-note[role=status]").inner_text()
+
+
+@pytest.mark.parametrize("coordinates", ["global", "all"])
+def test_a_place_between_dots_is_decoded_in_the_page_as_python_decodes_it(visit, run, coordinates, measure):  # noqa: F811
+    the_map = latent_map(run, coordinates=coordinates, decoded=(2, 3), seconds=0.6, live=export_decoder(run.vae))
+    page = visit(the_map)
+    page.evaluate("""() => { const map = document.querySelector('.mv').mvMap, present = map.present.bind(map);
+        globalThis.seen = [];
+        map.present = (answer) => { seen.push([answer.from, Boolean(answer.sound)]); present(answer); }; }""")
+    press(page)
+    page.wait_for_function("() => seen.length === 3")
+    said = answered(page, "page", "sound ")
+    assert page.evaluate("seen") == [["grid", True], ["page", False], ["page", True]]  # stored first; then picture; then sound
+    assert "in a worker of this page" in said and the_map.decoder["manifest"]["fingerprint"] in said
+    measure(f"map with a small decoder: {said}")
+    z, sound, name = page.evaluate("""() => { const { z, sound, carried } = document.querySelector('.mv').mvMap.answer;
+        return [z, sound.length, carried]; }""")
+    samples = (the_map.decoder["frames"] - 1) * run.spec.hop
+    assert sound == 44 + 2 * samples and 0.5 < samples / run.spec.sample_rate <= 0.6
+    # the same place, and one of another plane, in Python
+    latents = encode_corpus(run.vae, run.windows())
+    axes, codes = map_axes(run.vae, latents, coordinates), latents.mean[middle_windows(run.windows().table)]
+    for plane in ((0, 1), (2, 1)):
+        at = np.zeros((1, len(z)))
+        at[0, list(plane)] = [z[0], z[1]]
+        there = axes.places(at, plane, codes)
+        here = page.evaluate("""async ([z, plane]) => {
+            const { decoder } = document.querySelector('.mv').mvMap, { code, carried } = decoder.code(z, plane);
+            const { x } = await decoder.run("picture", { version: 100 + plane[0], z: code, how: "mean", seed: 0 });
+            return [Array.from(code), carried, Array.from(x)]; }""", [at[0].tolist(), list(plane)])
+        exact = np.frombuffer(the_map.decoder_codes, "<f2").reshape(-1, codes.shape[1])[max(there.carried[0], 0)]
+        # what is carried is float16: to that the page adds the way
+        wanted = there.codes[0] + exact - (axes.pca.center if coordinates == "all" else codes[there.carried[0]])
+        assert np.abs(here[0] - wanted).max() < 1e-4 and here[1] == there.carried[0]
+        with torch.no_grad():
+            picture = run.vae.picture(torch.as_tensor(there.codes, dtype=torch.float32)).clamp(0, 1).numpy().ravel()
+        assert run.spec.top_db * np.sqrt(np.mean((np.array(here[2]) - picture) ** 2)) < 0.1  # dB
+    assert name == (None if coordinates == "all" else f"clip{axes.places(np.array([z]), (0, 1), codes).carried[0]}")
+
+
+def test_what_is_stored_answers_where_weights_were_cut_and_without_a_worker_the_page_decodes(visit, run):  # noqa: F811
+    cut = latent_map(run, decoded=(2, 3), seconds=0.3, live=export_decoder(run.vae))
+    whole = cut.decoder_weights
+    cut.decoder_weights = whole[:-2]
+    page = visit(cut)
+    for place in (0.41, 0.6):
+        press(page, place)
+        said = answered(page, "grid", "stored answers only")
+        assert said == ("nothing is decoded here, stored answers only: weights: "
+                        f"expected {len(whole)} bytes, got {len(whole) - 2}; was the page cut?")
+        page.locator(".mv").evaluate("e => delete e.dataset.played")
+    cut.decoder_weights = whole
+    page = visit(cut, script=REFUSED)
+    press(page)
+    assert "no worker was to be had" in answered(page, "page", "sound ")
+
+
+def test_a_map_carries_its_own_models_decoder_or_none(run):
+    with pytest.raises(ValueError, match="live: expected the decoder of"):
+        latent_map(run, decoded=None, live=export_decoder(a_model(seed=1)))
+    plain = latent_map(run, decoded=None)
+    assert plain.decoder == {} and plain.decode is not None and "musevaeEngine() {" not in plain._esm
