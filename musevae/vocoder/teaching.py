@@ -78,7 +78,7 @@ class VoiceTraining:
         check_whole(self, "steps", "batch", "every")
 
     def rate_at(self, step: int) -> float:
-        "Learning rate of a step, counted from 0."
+        "Learning rate of step number `step`, counted from 0."
         warm = (step + 1) / min(100, max(1, self.steps // 10))
         return self.rate * min(warm, 0.5 * (1 + float(np.cos(np.pi * step / self.steps))) + 1e-3)
 

@@ -120,7 +120,7 @@ SHIPPED = Path(musevae.__file__).parent / "data" / "voice.safetensors"
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    "Tensors and header of a file of a voice's weights, or a ValueError."
+    "Tensors and header of the file of a voice's weights at `path`; ValueError if it is none."
     from safetensors import SafetensorError, safe_open
 
     try:
