@@ -110,7 +110,8 @@ RECORDED = {"transform": "1de69ebc1b258867", "gtzan": "bfeacdab4028e0aa", "paper
 def test_no_key_notices():
     "Keys of demo runs and of stored tables are made of the names that fields had first."
     trains = {name: PRESETS[name].train for name in RECORDED}
-    trains["gtzan"] = replace(trains["gtzan"], weight_decay=TrainConfig().weight_decay, prior_steps=0)  # as it was when the key was recorded
+    # as it was when the key was recorded
+    trains["gtzan"] = replace(trains["gtzan"], weight_decay=TrainConfig().weight_decay, prior_steps=0)
     found = {name: key_of(replace(t, clip_norm=min(9.0, t.clip_norm)).identity()) for name, t in trains.items()}
     assert found == RECORDED
     assert settings(PRESETS["code"])["train"]["scale"] == repr(13.824) and "noise_scale" not in settings(PRESETS["code"])["train"]
