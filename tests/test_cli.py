@@ -347,6 +347,19 @@ def test_map_is_one_file(way, tmp_path, capsys):
     assert "expected a file to write, got a folder" in refused(capsys, "map", run, music, "--out", tmp_path)
 
 
+def test_a_map_without_a_decoder_in_its_page_says_so(way, tmp_path, capsys, monkeypatch):
+    from musevae import live
+
+    def unknown(vae):
+        raise ValueError("decoder: expected one that a page knows")
+
+    monkeypatch.setattr(live, "export_decoder", unknown)
+    music, run = way
+    assert main(["map", run, music, "--out", tmp_path / "map.html", "--clips", 4, "--places", 4]) == 0
+    said = capsys.readouterr()
+    assert "and the decoder" not in said.out and "stored places only" in said.err and "expected one that a page knows" in said.err
+
+
 def test_reconstruct_goes_on_after_a_bad_file(way, tmp_path, capsys):
     music, run = way
     good = sorted(music.rglob("*.wav"))[0]

@@ -17,7 +17,7 @@ from tyro.conf import UseAppendAction
 from .arguments import Data, Layout, Preset, Run, Split, read_changes, split_corpus, windows_for
 from .registry import COMMANDS as COMMANDS
 from .registry import arg, command, dispatch
-from .screen import UsageError, at_least, cell_lines, epoch_lines, print_json, progress
+from .screen import UsageError, at_least, cell_lines, epoch_lines, note, print_json, progress
 from .summary import evaluation_lines, plan_lines, run_lines, trained_lines
 from ..runfolder import about, run_folder
 from ..store import folder, write_text
@@ -250,8 +250,9 @@ def map_(
     grid = (rows, -(-places // rows)) if places else None
     try:
         decoder = export_decoder(trained.vae) if places else None
-    except ValueError:  # none that the page knows: stored places only
+    except ValueError as error:
         decoder = None
+        note(f"{out}: stored places only, for a page cannot decode this model: {error}")
     map_html(trained, windows, out, n_clips=clips, decoded=grid, live=decoder)
     print(f"{out}: {shown} clips{' and the decoder' if decoder else ''}, {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
