@@ -9,7 +9,7 @@ __all__ = ['JointGaussian']
 import torch
 from torch import nn
 
-# %% ../../nbs/05j_joint.ipynb #b92ddfb0
+# %% ../../nbs/05j_joint.ipynb #e9146c90
 class JointGaussian(nn.Module):
     """N(mean, root rootᵀ) over some units of a code: N(0, I) until it is fitted.
 
@@ -19,7 +19,10 @@ class JointGaussian(nn.Module):
     Attributes:
         mean: `(units,)`.
         root: lower triangle, `(units, units)`.
+        trust: windows that N(0, I) counts like, for every unit.
     """
+
+    trust = 5
 
     mean: torch.Tensor
     root: torch.Tensor
@@ -31,7 +34,7 @@ class JointGaussian(nn.Module):
 
     @torch.no_grad()
     def fit(self, mean: torch.Tensor, std: torch.Tensor) -> "JointGaussian":
-        """Set to the Gaussian of lowest mean rate for some posteriors; N(0, I) counts like as many windows as there are units.
+        """Set to the Gaussian of lowest mean rate for some posteriors; N(0, I) counts like `trust` windows a unit.
 
         Args:
             mean: of the posteriors, `(n, units)`.
@@ -44,7 +47,7 @@ class JointGaussian(nn.Module):
         if std.shape != mean.shape or units != len(self.mean) or not (mean.isfinite().all() and std.isfinite().all()):
             raise ValueError(f"mean, std: expected finite numbers of shape (n, {len(self.mean)}), "
                              f"got {tuple(mean.shape)} and {tuple(std.shape)}, finite or not")
-        usual = units / (n + units)
+        usual = self.trust * units / (n + self.trust * units)
         mean, std = mean.double().cpu(), std.double().cpu()  # alike on every device, and exact enough for a root
         centre = mean.mean(0)
         covariance = (mean - centre).mT @ (mean - centre) / n + std.square().mean(0).diag()
