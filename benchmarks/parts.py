@@ -5,9 +5,9 @@
 On the made corpus, divided by clip, and on the corpus DATA, divided by clip and by artist, with several seeds; a seed divides the
 corpus, begins and trains. The first four models are closed forms: a Gaussian without a code under coloured noise; 512 units under
 white noise, with one scale and with one a band; 480 units under coloured noise. Then preset `demo` without its filters and its
-prior, `demo` without its prior, and `demo`; the last two are one training, judged under N(0, I) and under what the prior has
-learnt; of that, `overall_nats` are saved by the density of what holds for a window. Of these two, as many pictures as there are
-test windows are drawn, without grain, and their pulse is measured. Five to ten minutes a division on two cores. Rows go to
+prior, `demo` without its prior, and `demo`; the last three are one training, judged under N(0, I), under what the prior has learnt
+of the order in time, and under all that it has learnt. Of these, as many pictures as there are test windows are drawn, without
+grain, and their pulse is measured. Five to ten minutes a division on two cores. Rows go to
 `nbs/results/parts.csv`; those that are there, made from the same, are skipped.
 """
 import argparse
@@ -22,10 +22,10 @@ from musevae.evaluation import judge
 from musevae.generation import sample
 from musevae.presets import preset
 from musevae.pulse import pulse
-from musevae.runs import RECIPE, recipe_of, train
+from musevae.runs import RECIPE, train
 from musevae.synth import made_corpus
 from musevae.vae import ColouredGaussian
-from musevae.vae.prior_training import codes_of
+from musevae.vae.joint import JointGaussian
 from musevae.windows import mel_windows
 
 LEDGER = Ledger("parts", ["data", "split", "seed", "model"])
@@ -37,14 +37,14 @@ CLOSED = {
 }
 WITHOUT_FILTERS = preset("demo", filter_blocks=0, prior="normal", prior_steps=0)
 WHOLE = preset("demo")
-MODELS = ("coloured noise alone", *CLOSED, "and a global code", "and filters", "and a prior that learns")
+MODELS = ("coloured noise alone", *CLOSED, "and a global code", "and filters", "and a prior that learns",
+          "and what holds for a window together")
 
 
 def made_from(data, split, seed, model):
     "The settings that a row of these labels is made from."
     chosen = CLOSED.get(model, WITHOUT_FILTERS if model == "and a global code" else WHOLE if model.startswith("and ") else None)
-    recipe = RECIPE if model != MODELS[-1] else recipe_of(WHOLE.vae)  # only the last has a prior that learns
-    return dict(measure=MEASURE, recipe=recipe, data=data, split=split, seed=int(seed), model=model, preset=chosen)
+    return dict(measure=MEASURE, recipe=RECIPE, data=data, split=split, seed=int(seed), model=model, preset=chosen)
 
 
 def figures(found, rate):
@@ -63,17 +63,10 @@ def drawn_pulse(vae, n, spec):
     return round(float(pulse(sample(vae, n).numpy(), spec).strength.mean()), 4)
 
 
-@torch.no_grad()
-def overall_saved(vae, x, seed=0):
-    "Mean nats a window that the density of what holds for a window saves beside N(0, I)."
-    codes = codes_of(vae, x, seed=seed)
-    return round(vae.prior.overall.saved(codes.z[:, vae.prior.known]).sum(1).mean().item(), 2)
-
-
 def measure(corpus, windows, seed, missing):
     "Rows (model, figures) of one division, in the order of `MODELS`, of those that are `missing`."
     x, x_test = (windows.select(s).tensor() for s in ("train", "test"))
-    alone, *_, unfiltered, filtered, learnt = MODELS
+    alone, *_, unfiltered, filtered, learnt, together = MODELS
     if alone in missing:
         yield alone, dict(elbo_nats=round(ColouredGaussian.fit(x).log_evidence(x_test).mean().item(), 1))
     for model, chosen in CLOSED.items():
@@ -83,15 +76,17 @@ def measure(corpus, windows, seed, missing):
     if unfiltered in missing:
         found = judge(trained(corpus, WITHOUT_FILTERS, seed), x_test)
         yield unfiltered, figures(found, found.rate_nats)
-    if filtered in missing or learnt in missing:  # one training
-        vae = trained(corpus, WHOLE, seed)
+    if missing & {filtered, learnt, together}:  # one training
+        vae, n = trained(corpus, WHOLE, seed), len(x_test)
         found = judge(vae, x_test)
         music = dict(music_pulse=round(float(pulse(x_test.float().numpy(), windows.spec).strength.mean()), 4))
-        overall = overall_saved(vae, x_test) if vae.prior.trained else 0.0
-        after = drawn_pulse(vae, len(x_test), windows.spec)
+        rows = {together: figures(found, found.rate_nats) | dict(pulse=drawn_pulse(vae, n, windows.spec))}
+        if vae.prior.trained:
+            vae.prior.overall = JointGaussian(len(vae.prior.known))  # N(0, I)
+        rows[learnt] = figures(found, judge(vae, x_test).rate_nats) | dict(pulse=drawn_pulse(vae, n, windows.spec))
         vae.prior.reset()
-        yield filtered, figures(found, found.rate_normal_nats) | dict(pulse=drawn_pulse(vae, len(x_test), windows.spec)) | music
-        yield learnt, figures(found, found.rate_nats) | dict(pulse=after, overall_nats=overall) | music
+        rows[filtered] = figures(found, found.rate_normal_nats) | dict(pulse=drawn_pulse(vae, n, windows.spec))
+        yield from ((model, rows[model] | music) for model in (filtered, learnt, together) if model in missing)
 
 
 def divisions(data, seeds):
