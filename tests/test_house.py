@@ -114,11 +114,12 @@ PLAN = {
     "cli.registry": ("cli.screen", ""),
     "cli.arguments": ("cli.registry cli.screen mel runs windows", "corpus presets"),
     "cli.summary": ("runs windows", ""),
-    "cli.songs": ("cli.arguments cli.registry cli.screen runfolder store",
-                  "codes corpus.audio corpus.files runs songs vocoder widgets.media"),
-    "cli.making": ("cli.arguments cli.registry cli.screen mel runfolder store vae vocoder",
+    "cli.voice": ("cli.arguments cli.registry cli.screen mel store vocoder", "corpus vocoder.teaching vocoder.voice"),
+    "cli.songs": ("cli.arguments cli.registry cli.screen cli.voice runfolder store",
+                  "codes corpus.audio corpus.files runs songs widgets.media"),
+    "cli.making": ("cli.arguments cli.registry cli.screen cli.voice mel runfolder store vae vocoder",
                    "corpus generation runs songs swap vae.stream vocoder.joins widgets.media"),
-    "cli": ("cli.arguments cli.making cli.registry cli.screen cli.songs cli.summary runfolder store",
+    "cli": ("cli.arguments cli.making cli.registry cli.screen cli.songs cli.summary cli.voice runfolder store",
             "collapse collapse.sweep corpus device live map report runs synth windows"),
 }
 
