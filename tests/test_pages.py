@@ -49,6 +49,9 @@ def survey(book, browser):
                 "document.documentElement.scrollWidth - document.documentElement.clientWidth")
             facts["crowded"] += page.evaluate(gate.TICKS) + page.evaluate(gate.CUT, gate.TITLES)
             facts["unsigned"] = page.evaluate(gate.UNSIGNED)
+            page.emulate_media(color_scheme="dark")
+            page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+            facts["unsigned"] += page.evaluate(gate.UNSIGNED)
 
     def look(name):
         for last in (False, True):
