@@ -50,6 +50,7 @@ def read(*sources):
     ("#| eval: false\n1/0", "1/0", ["skip-execution"]),
     ("#| gpu\ntrain()", "train()", ["skip-execution"]),
     ("#| code-fold: true\nplot()", "plot()", ["hide-input"]),
+    ("#| answer\nplot()", "plot()", ["hide-cell"]),
     ("#| output: false\nf()", "f()", ["remove-output"]),
     ("#| echo: false\n#| warning: false\nf()", "f()", ["remove-input", "remove-stderr"]),
     ("#| default_exp core", "", []),
