@@ -262,7 +262,8 @@ class LatentMap(Widget):
     def axis_label(self, component: int) -> str:
         "What the axis of a `component` is called: its ends in words, its name or its number; and its share of variance."
         low, high = self.axis_ends[component] if self.axis_ends else ("", "")
-        name = f"{low} ← → {high}" if low else f"component {component + 1}"
+        number = self.axis_names[component] if self.axis_names else f"component {component + 1}"
+        name = f"{low} ← → {high}" if low else number
         return name + (f" · {100 * self.explained[component]:.1f} %" if component < len(self.explained) else "")
 
     def to_png(self) -> bytes:
