@@ -1,13 +1,13 @@
 """What a line reads of the genre from a global code, and from tables that cost nothing, on approximate mels with real artists.
 
-    python benchmarks/genre_probe.py --approximate FILE [--seeds 0 1 2]
+    python benchmarks/genre_probe.py --approximate FILE [--seeds 0 1 2] [--epochs 12 48 150] [--units 32] [--share 1.0]
 
 FILE holds approximate mel spectrograms (see `approximate.py`). Artists are divided into five folds, by genre; for each fold a
-global code is trained without labels on the artists of the other four (preset `demo` without local units and filters, 12
-epochs), and a logistic regression reads the genre from each space on the same artists, and is judged on the artists of the
-fold. Its strength is chosen, for each space alone, by folds of artists inside the four. Every space is scored on every clip
-once a seed; differences are taken clip by clip, their intervals by drawing artists. About ten minutes on one core. Writes
-`nbs/results/genre_probe.csv`.
+global code is trained without labels on the artists of the other four, or a `--share` of their clips (preset `demo` without
+local units and filters), and a logistic regression reads the genre from each space on all clips of these artists, and is
+judged on the artists of the fold. Its strength is chosen, for each space alone, by folds of artists inside the four. Every
+space is scored on every clip once a seed; differences are taken clip by clip, their intervals by drawing artists. Twelve
+epochs of three seeds take some seven minutes on one core, and the rest in proportion. Writes `nbs/results/genre_probe.csv`.
 
 The spaces: g, the means of the global code; "statistics", the 336 numbers that its encoder makes g from, and "statistics, PCA",
 as many principal components of them as g has units; MFCC, raw mel and picture PCA as in chapter 9b; and "shuffled g", where the
@@ -15,6 +15,7 @@ clips of a fold have changed places: the chance level as measured.
 """
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,16 @@ from musevae.probes import Probe, bootstrap_groups, probe, probe_gap
 from musevae.training import steps
 from musevae.windows import WindowSet
 
-LEDGER = Ledger("genre_probe", ["space", "seed"], packages=["scikit-learn"])
-MEASURE = 1  # goes up with what is measured, or how
-FOLDS, STRENGTHS = 5, (0.001, 0.01, 0.1, 1.0)
-MODEL = preset("demo", latent_dim=32, global_dim=32, filter_blocks=0, epochs=12, prior="normal", prior_steps=0)
+LEDGER = Ledger("genre_probe", ["space", "epochs", "units", "share", "seed"], packages=["scikit-learn"])
+MEASURE = 2  # goes up with what is measured, or how; 2: strengths up to 10
+FOLDS, STRENGTHS = 5, (0.001, 0.01, 0.1, 1.0, 10.0)
+MODEL = preset("demo", filter_blocks=0, prior="normal", prior_steps=0)
 
 
-def made_from(space, seed):
+def made_from(space, epochs, units, share, seed):
     "The settings that a row of these labels is made from."
-    return dict(measure=MEASURE, preset=MODEL, folds=FOLDS, strengths=STRENGTHS)
+    chosen = preset(MODEL, latent_dim=int(units), global_dim=int(units), epochs=int(epochs))
+    return dict(measure=MEASURE, preset=chosen, share=float(share), folds=FOLDS, strengths=STRENGTHS)
 
 
 def trained(chosen, x, seed):
@@ -90,23 +92,34 @@ def folds_of(genre, artist, seed):
         yield np.isin(np.arange(len(genre)), fit)
 
 
+def some_of(fit, share, seed):
+    "A `share` of the rows that the mask `fit` has, drawn with `seed`: a mask."
+    rows = np.flatnonzero(fit)
+    chosen = np.random.default_rng(seed).permutation(rows)[: round(share * len(rows))]
+    return np.isin(np.arange(len(fit)), chosen)
+
+
 def main():
     "Measure and store."
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--approximate", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, nargs="+", default=[12])
+    parser.add_argument("--units", type=int, default=32)
+    parser.add_argument("--share", type=float, default=1.0)
     args = parser.parse_args()
     (mel_db, table), spec = approximate_mels(args.approximate), MelSpec()
     x = (1 + mel_db / spec.top_db).clip(0, 1).astype(np.float16)
     genre, artist, data = table["genre"].to_numpy(str), groups_of(table), sorted(table["track"].tolist())
-    for seed in args.seeds:
-        about = made_from("g", seed)
-        if LEDGER.has(dict(space="g", seed=seed), about, data):
+    for epochs, seed in product(args.epochs, args.seeds):
+        labels = dict(epochs=epochs, units=args.units, share=args.share, seed=seed)
+        about = made_from("g", **labels)
+        if LEDGER.has(dict(space="g") | labels, about, data):
             continue
         answers, strengths, widths = {}, {}, {}
         for fit in folds_of(genre, artist, seed):
             windows = WindowSet(x, np.zeros(len(x), np.float32), table.assign(split=np.where(fit, "train", "test")), spec)
-            vae = trained(MODEL, windows.select("train").tensor(), seed)
+            vae = trained(about["preset"], windows.select(some_of(fit, args.share, seed)).tensor(), seed)
             for name, features in spaces_of(vae, windows, fit, seed).items():
                 predicted, best = read(np.asarray(features), genre, artist, fit, seed)
                 whole = answers.setdefault(name, np.full(len(x), None, dtype=object))
@@ -123,7 +136,7 @@ def main():
             probes[name] = Probe(float(right.mean()), interval, chance, n, predicted)
         for name, found in probes.items():
             gap, (low, high) = probe_gap(probes["g"], found, genre, artist, bootstrap=2000, seed=seed)
-            row = dict(space=name, seed=seed, features=widths[name], accuracy=found.score, low=found.interval[0],
+            row = dict(space=name) | labels | dict(features=widths[name], accuracy=found.score, low=found.interval[0],
                        high=found.interval[1], chance=chance, clips=len(x), artists=found.groups, gap=gap, gap_low=low,
                        gap_high=high, strength=float(np.median(strengths[name])))
             rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})

@@ -5,9 +5,10 @@
 On the made corpus, divided by clip, and on the corpus DATA, divided by clip and by artist, with several seeds; a seed divides the
 corpus, begins and trains. The first four models are closed forms: a Gaussian without a code under coloured noise; 512 units under
 white noise, with one scale and with one a band; 480 units under coloured noise. Then preset `demo` without its filters and its
-prior, `demo` without its prior, and `demo`; the last two are one training, judged under N(0, I) and under what the prior has
-learnt. Of these two, as many pictures as there are test windows are drawn, without grain, and their pulse is measured. Five to ten
-minutes a division on two cores. Rows go to `nbs/results/parts.csv`; divisions that are there, made from the same, are skipped.
+prior, `demo` without its prior, and `demo`; the last three are one training, judged under N(0, I), under what the prior has learnt
+of the order in time, and under all that it has learnt. Of these, as many pictures as there are test windows are drawn, without
+grain, and their pulse is measured. Five to ten minutes a division on two cores. Rows go to
+`nbs/results/parts.csv`; those that are there, made from the same, are skipped.
 """
 import argparse
 import tempfile
@@ -24,6 +25,7 @@ from musevae.pulse import pulse
 from musevae.runs import RECIPE, train
 from musevae.synth import made_corpus
 from musevae.vae import ColouredGaussian
+from musevae.vae.joint import JointGaussian
 from musevae.windows import mel_windows
 
 LEDGER = Ledger("parts", ["data", "split", "seed", "model"])
@@ -35,7 +37,8 @@ CLOSED = {
 }
 WITHOUT_FILTERS = preset("demo", filter_blocks=0, prior="normal", prior_steps=0)
 WHOLE = preset("demo")
-MODELS = ("coloured noise alone", *CLOSED, "and a global code", "and filters", "and a prior that learns")
+MODELS = ("coloured noise alone", *CLOSED, "and a global code", "and filters", "and a prior that learns",
+          "and what holds for a window together")
 
 
 def made_from(data, split, seed, model):
@@ -60,22 +63,30 @@ def drawn_pulse(vae, n, spec):
     return round(float(pulse(sample(vae, n).numpy(), spec).strength.mean()), 4)
 
 
-def measure(corpus, windows, seed):
-    "The figures of the models of one division, in the order of `MODELS`."
+def measure(corpus, windows, seed, missing):
+    "Rows (model, figures) of one division, in the order of `MODELS`, of those that are `missing`."
     x, x_test = (windows.select(s).tensor() for s in ("train", "test"))
-    yield dict(elbo_nats=round(ColouredGaussian.fit(x).log_evidence(x_test).mean().item(), 1))
-    for chosen in CLOSED.values():
-        found = judge(chosen.vae.build(windows.spec).initialise(x), x_test)
-        yield figures(found, found.rate_nats)
-    found = judge(trained(corpus, WITHOUT_FILTERS, seed), x_test)
-    yield figures(found, found.rate_nats)
-    vae = trained(corpus, WHOLE, seed)
-    found = judge(vae, x_test)
-    music = dict(music_pulse=round(float(pulse(x_test.float().numpy(), windows.spec).strength.mean()), 4))
-    learnt = drawn_pulse(vae, len(x_test), windows.spec)
-    vae.prior.reset()
-    yield figures(found, found.rate_normal_nats) | dict(pulse=drawn_pulse(vae, len(x_test), windows.spec)) | music
-    yield figures(found, found.rate_nats) | dict(pulse=learnt) | music
+    alone, *_, unfiltered, filtered, learnt, together = MODELS
+    if alone in missing:
+        yield alone, dict(elbo_nats=round(ColouredGaussian.fit(x).log_evidence(x_test).mean().item(), 1))
+    for model, chosen in CLOSED.items():
+        if model in missing:
+            found = judge(chosen.vae.build(windows.spec).initialise(x), x_test)
+            yield model, figures(found, found.rate_nats)
+    if unfiltered in missing:
+        found = judge(trained(corpus, WITHOUT_FILTERS, seed), x_test)
+        yield unfiltered, figures(found, found.rate_nats)
+    if missing & {filtered, learnt, together}:  # one training
+        vae, n = trained(corpus, WHOLE, seed), len(x_test)
+        found = judge(vae, x_test)
+        music = dict(music_pulse=round(float(pulse(x_test.float().numpy(), windows.spec).strength.mean()), 4))
+        rows = {together: figures(found, found.rate_nats) | dict(pulse=drawn_pulse(vae, n, windows.spec))}
+        if vae.prior.trained:
+            vae.prior.overall = JointGaussian(len(vae.prior.known))  # N(0, I)
+        rows[learnt] = figures(found, judge(vae, x_test).rate_nats) | dict(pulse=drawn_pulse(vae, n, windows.spec))
+        vae.prior.reset()
+        rows[filtered] = figures(found, found.rate_normal_nats) | dict(pulse=drawn_pulse(vae, n, windows.spec))
+        yield from ((model, rows[model] | music) for model in (filtered, learnt, together) if model in missing)
 
 
 def divisions(data, seeds):
@@ -95,11 +106,13 @@ def main():
     torch.manual_seed(0)
     for data, split, seed, corpus in divisions(args.data, args.seeds):
         windows = mel_windows(corpus, progress=False)
-        labels = [dict(data=data, split=split, seed=seed, model=model) for model in MODELS]
-        if all(LEDGER.has(row, made_from(**row), windows.key) for row in labels):
+        labels = {model: dict(data=data, split=split, seed=seed, model=model) for model in MODELS}
+        missing = {model for model, row in labels.items() if not LEDGER.has(row, made_from(**row), windows.key)}
+        if not missing:
             continue
         counts = {s: int((windows.table["split"] == part).sum()) for s, part in (("windows", "train"), ("unseen", "test"))}
-        for row, found in zip(labels, measure(corpus, windows, seed), strict=True):
+        for model, found in measure(corpus, windows, seed, missing):
+            row = labels[model]
             LEDGER.add(row | counts | found, made_from(**row), data=windows.key, seeds=seed)
             print(row | found, flush=True)
 

@@ -223,8 +223,8 @@ RECIPE = 2  # of the training: raise it when model, objective or loop come to ot
 
 
 def recipe_of(config: VAEConfig) -> int:
-    "Number of the training of a `config`: `RECIPE`, and one more for `contiguous` places, which were others in 2."
-    return RECIPE + config.contiguous
+    "Number of the training of a `config`: `RECIPE`, and one more for what was other in 2: `contiguous` places, a sequence prior."
+    return RECIPE + config.contiguous + (config.prior == "sequence")
 
 
 def train(

@@ -62,6 +62,25 @@ CUT = """(selector) => [...document.querySelectorAll(selector)].filter((e) => {
 TITLES = ".mv-title, .mv-what b, .mv-label"
 PAPER = ".bd-article :is(pre, code, td, th, p, li, h1, h2, h3, dt, figcaption, .mv-title, .highlight, .cell_output)"
 
+# What goes on beyond its box without a sign of it: nothing to scroll by, or no shadow at the edge.
+UNSIGNED = """() => {
+  const article = document.querySelector('.bd-article') ?? document.body, out = [];
+  for (const e of article.querySelectorAll('*')) {
+    if (e.closest('.mv-widget, svg, mjx-assistive-mml, .mv-line') || !e.checkVisibility({ contentVisibilityAuto: true })) continue;
+    const style = getComputedStyle(e), over = e.scrollWidth - e.clientWidth;
+    if (!e.clientWidth || over < 3 || style.overflowX === 'visible') continue;
+    const signed = /auto|scroll/.test(style.overflowX) && /gradient/.test(style.backgroundImage);
+    if (!signed) out.push(`${e.tagName.toLowerCase()}.${e.className}: ${over} px: ${e.innerText.trim().slice(0, 40)}`);
+  }
+  return out;
+}"""
+
+# Controls too small for a finger: less than `least` pixels high, or wide.
+SMALL = """(least) => [...document.querySelectorAll('button, select, input, summary, [role=slider], [role=button]')]
+  .filter((e) => e.checkVisibility({ contentVisibilityAuto: true, visibilityProperty: true }))
+  .map((e) => [e, e.getBoundingClientRect()]).filter(([, box]) => box.height && Math.min(box.width, box.height) < least)
+  .map(([e, box]) => `${e.tagName.toLowerCase()}.${e.className}: ${Math.round(box.width)} × ${Math.round(box.height)} px`)"""
+
 # Text against what is painted behind it; WCAG's ratio, and its 4.5 for text of every size.
 CONTRAST = """(least) => {
   const parse = (text) => {

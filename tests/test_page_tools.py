@@ -135,6 +135,13 @@ def test_what_chapters_need_is_there_and_comes_before():
     assert workshops == set(), "neither listed in needs.yml nor a workshop of a chapter"
 
 
+@pytest.mark.parametrize("name", handouts.listed())
+def test_a_handout_says_what_it_is_in_a_line_and_fits_its_card(name):
+    about = handouts.listed()[name]
+    assert set(about) == {"title", "line", "before", "after"} and all(text.strip() for text in about.values())
+    assert len(about["line"]) < 100 and len(about["before"]) < 260, "a messenger cuts what is longer"
+
+
 def test_every_handout_has_cells_and_every_marked_cell_a_handout():
     marked = {}
     for name in chapters():

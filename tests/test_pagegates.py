@@ -98,6 +98,24 @@ def test_cut_on_paper(shown, style, wrong):
     assert len(page.evaluate(gate.CUT, gate.PAPER)) == wrong
 
 
+@pytest.mark.parametrize("style, wrong", [
+    ("overflow: auto; background: linear-gradient(red, blue)", 0),
+    ("overflow: auto", 1),
+    ("overflow: hidden; background: linear-gradient(red, blue)", 1),
+    ("overflow: visible", 0),  # what stands out of its box is seen, and the page's own width is judged elsewhere
+    ("overflow: hidden; white-space: normal; overflow-wrap: anywhere", 0),
+])
+def test_what_is_cut_without_a_sign(shown, style, wrong):
+    page = shown(f"<div style='width: 100px; white-space: nowrap; {style}'>{'word ' * 20}</div>", width=390)
+    assert len(page.evaluate(gate.UNSIGNED)) == wrong
+
+
+@pytest.mark.parametrize("style, wrong", [("", 0), ("height: 30px", 1), ("width: 30px", 1), ("display: none; height: 30px", 0)])
+def test_room_for_a_finger(shown, style, wrong):
+    page = shown(f"<button style='box-sizing: border-box; width: 40px; height: 40px; padding: 0; {style}'>a</button>")
+    assert len(page.evaluate(gate.SMALL, 40)) == wrong
+
+
 @pytest.mark.parametrize("body, wrong", [
     ("<p style='color: #767676'>grey</p>", 0),  # 4.54: 1
     ("<p style='color: #787878'>grey</p>", 1),  # 4.42: 1

@@ -48,6 +48,7 @@ def survey(book, browser):
             facts["too_wide"] = page.evaluate(
                 "document.documentElement.scrollWidth - document.documentElement.clientWidth")
             facts["crowded"] += page.evaluate(gate.TICKS) + page.evaluate(gate.CUT, gate.TITLES)
+            facts["unsigned"] = page.evaluate(gate.UNSIGNED)
 
     def look(name):
         for last in (False, True):
@@ -86,6 +87,17 @@ def test_page_is_whole(name, survey):
 @pytest.mark.parametrize("name", PAGES)
 def test_page_fits_a_telephone(name, survey):
     assert survey(name)["too_wide"] <= 1, "pixels to scroll sideways at 390 wide"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_a_telephone_cuts_has_a_sign(name, survey):
+    assert survey(name)["unsigned"] == []
+
+
+@pytest.mark.parametrize("name", ["index", "05_elbo", "08_collapse", "09g_live"])
+def test_a_telephones_controls_have_room_for_a_finger(name, book, browser):
+    with visit(browser, book / "nbs" / f"{name}.html", width=390, height=844, has_touch=True, is_mobile=True) as seen:
+        assert seen.page.evaluate(gate.SMALL, 40) == []
 
 
 @pytest.mark.parametrize("name", pages.chapters())

@@ -10,9 +10,9 @@ from torch.distributions import Normal
 from musevae.vae.beat import CELLS, OCTAVE, PERIODS, Beat, find_beat, log_price
 from musevae.vae.linear import SeparableTransform
 from musevae.vae.places import FRAMES_A_SLOT, cosine_counts, local_places, most_places
-from musevae.vae.prior import StandardNormal
+from musevae.vae.prior import StandardNormal, kl_to_standard_normal
 from musevae.vae.prior_sequence import SequencePrior
-from musevae.vae.prior_training import codes_of, rate_of, train_sequence
+from musevae.vae.prior_training import begin_sequence, codes_of, rate_of, train_sequence
 from musevae.vae.slots import Slots
 
 SHAPE, SECONDS = (16, 96), 96 * 512 / 22050  # 24 slots
@@ -346,3 +346,46 @@ def test_training_is_the_same_twice_whatever_was_drawn_before(transform):
         list(train_sequence(prior, codes_of(Linear(prior), pictures()), steps=3, seed=7))
         results.append(prior.state_dict())
     assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
+
+
+# --- what holds for a window ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted(transform):
+    "A prior that knows what is overall, and no more."
+    prior = SequencePrior(transform, seconds=SECONDS, width=48)
+    begin_sequence(prior, codes_of(Linear(prior), pictures()))
+    return prior.eval()
+
+
+def test_nats_by_unit_add_up(fitted):
+    codes = codes_of(Linear(fitted), pictures(8, seed=1))
+    with torch.no_grad():
+        saved = fitted.overall.saved(codes.z[:, fitted.known]).sum(1)
+        assert saved.abs().min() > 1e-3
+        by_unit = fitted.log_prob_by_unit(codes.z, codes.beat)
+        assert torch.allclose(by_unit.sum(1), fitted.log_prob(codes.z, codes.beat), atol=1e-2)
+        rate = fitted.rate(Normal(codes.mean, codes.std), codes.z)
+        whole = kl_to_standard_normal(Normal(codes.mean, codes.std)).sum(1)
+        assert torch.allclose(rate.sum(1), whole - fitted.saved(codes.z), atol=1e-2)
+        normal = Normal(0.0, 1.0).log_prob(codes.z)
+        assert torch.allclose((by_unit - normal)[:, fitted.known].sum(1), saved, atol=1e-3)
+
+
+def test_what_is_overall_is_drawn_together_and_what_is_known_stays(fitted):
+    z = fitted.sample(64, torch.Generator().manual_seed(0))
+    e = torch.linalg.solve_triangular(fitted.overall.root, (z[:, fitted.known] - fitted.overall.mean).T, upper=False)
+    assert abs(e.var() - 1) < 0.15
+    again = fitted.sample(64, torch.Generator().manual_seed(1), g=z[:, fitted.known], beat=beats(*[0] * 64))
+    assert torch.equal(again[:, fitted.known], z[:, fitted.known])
+
+
+def test_a_prior_that_was_saved_without_it_is_read_with_n_0_i(transform, fitted):
+    state = {name: value for name, value in fitted.state_dict().items() if not name.startswith("overall.")}
+    old = new(transform)
+    old.load_state_dict(state)
+    assert torch.equal(old.overall.root, torch.eye(len(old.known))) and not old.overall.mean.any()
+    fresh = SequencePrior(transform, seconds=SECONDS, width=48)
+    fresh.load_state_dict(fitted.state_dict())
+    assert torch.equal(fresh.overall.root, fitted.overall.root)

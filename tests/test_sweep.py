@@ -55,6 +55,13 @@ def test_a_rate_is_held(windows, tmp_path):
     assert table["beta"][0] != start_at(vae, x, rate=4.0)  # the price was corrected
 
 
+def test_under_coloured_noise_a_rate_is_held_at_a_price_near_1(windows, tmp_path):
+    changes = TINY | dict(latent_dims=[12], global_dim=2, epochs=40, preset=preset("demo", prior="normal", prior_steps=0))
+    table = sweep(windows, tmp_path, rates=[6.0, 12.0], **changes)
+    assert table["rate_nats"].to_numpy() == pytest.approx([6.0, 12.0], rel=0.4)
+    assert table["beta"].to_numpy() == pytest.approx([1.0, 1.0], rel=0.5)  # it is the noise that was set to the rate
+
+
 @pytest.mark.parametrize("cells", [1, 4])
 def test_a_sweep_that_was_cut_ends_with_the_same_bytes(cells, whole, windows, tmp_path):
     seen = []

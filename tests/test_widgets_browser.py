@@ -200,6 +200,9 @@ def test_a_map_with_words_says_where_they_come_from_and_whom_it_carries(visit):
         axis_ends=[("sparse", "full"), ("dark", "bright"), ("", "")], notes=["PC1: fullness", "PC2: centroid", "PC3: nothing"],
         decoded=w.decoded_grid(points, decode, shape=(3, 4), size=(8, 8))))
     note = page.locator(".mv-note span")
+    assert not note.first.is_visible()
+    page.get_by_text("what the axes are").click()
+    assert note.first.is_visible()
     assert note.all_inner_texts() == ["→ sparse ← → full · 50.0 %: PC1: fullness.", "↑ dark ← → bright · 30.0 %: PC2: centroid."]
     canvas = page.locator(".mv-canvas")
     box = canvas.bounding_box()

@@ -33,6 +33,7 @@ from ..runs import RECIPE, splits_of, windows_of
 from ..store import folder, locked, write_json, write_text
 from ..training import TrainConfig, steps
 from ..vae import ConvVAE
+from ..vae.coloured import Coloured
 from ..windows import WindowSet
 
 # %% ../../nbs/08b_sweep.ipynb #77d2e81c
@@ -44,7 +45,7 @@ def start_at(vae: ConvVAE, x: torch.Tensor, *, beta: float | None = None, rate: 
         vae: fresh; its linear path and noise scale are set, weights of networks stay. Without a path only the noise is.
         x: training windows, `(n, 1, n_mels, frames)`.
         beta: weight of the rate, > 0; or
-        rate: wanted nats per window, > 0.
+        rate: wanted nats per window, > 0. Coloured noise is given the size at the kept places at which the price is 1.
         scale: a fixed noise scale, in units of x; None: calibrated. Coloured noise is fixed at the places that are kept.
 
     Raises:
@@ -56,7 +57,12 @@ def start_at(vae: ConvVAE, x: torch.Tensor, *, beta: float | None = None, rate: 
     linear, likelihood = vae.transform, vae.likelihood
     places = len(linear.variance)
     water = WaterLevel.of(linear, None if places else vae.latent_dim, top_db=vae.spec.top_db)
-    fixed = linear.noise.sqrt().item() if likelihood.log_scale.ndim == 2 else scale  # one a place: coloured
+    coloured = isinstance(likelihood, Coloured)
+    if coloured and rate is not None:
+        linear.noise.fill_(water.level_at_rate(rate))
+        likelihood.colour(linear)
+        beta = 1.0
+    fixed = linear.noise.sqrt().item() if coloured else scale
     level = water.level(beta, fixed, likelihood.name) if beta is not None else water.level_at_rate(rate or 0.0)
     if places:
         linear.noise.fill_(max(level, 1e-8))
@@ -179,7 +185,7 @@ def _row(cell: Cell, chosen: Preset, x: torch.Tensor, judged: WindowSet, stop: E
     return row | figures
 
 # %% ../../nbs/08b_sweep.ipynb #bea0f5d2
-SWEEP = 1  # of what a cell does and a row says: raise it when either changes (its training has a number of its own, `RECIPE`)
+SWEEP = 2  # of what a cell does and a row says: raise it when either changes (its training has a number of its own, `RECIPE`)
 _COLUMNS = ("cell", "latent_dim", "seed", "target_rate_nats", "state", *FIGURES, "verdict")
 
 

@@ -70,12 +70,13 @@ class MapView {
     this.tip = h("div", { class: "mv-tip", hidden: true });
     this.live = h("div", { class: "mv-unseen", role: "status", "aria-live": "polite" });
     this.note = h("div", { class: "mv-note" });
+    this.axesNote = h("details", { class: "mv-axes-note" }, h("summary", {}, "what the axes are"), this.note);
     this.el.append(h("div", { class: "mv-card mv-map" },
       h("div", { class: "mv-bar mv-tools" }, title ? h("span", { class: "mv-title" }, title) : null,
         h("span", { class: "mv-axes-choice" }, this.axisChoice(0, "horizontal axis"), this.axisChoice(1, "vertical axis")),
         h("span", { class: "mv-switches" }, ...this.switches())),
       h("div", { class: "mv-body" }, h("div", { class: "mv-plot" }, this.canvas, this.zoomButtons(), this.tip), this.sidePanel()),
-      this.note, this.decoder ? this.state : null, this.legend(), this.live));
+      this.axesNote, this.decoder ? this.state : null, this.legend(), this.live));
     this.invite();
     this.annotate();
   }
@@ -97,6 +98,7 @@ class MapView {
   annotate() {
     const notes = this.model.get("notes") ?? [], drawn = this.axes.map((j, q) => notes[j] && `${"→↑"[q]} ${this.axisName(j)}: ${notes[j]}.`);
     this.note.replaceChildren(...drawn.filter(Boolean).map((words) => h("span", {}, words)));
+    this.axesNote.hidden = !drawn.some(Boolean);
   }
 
   axisChoice(which, words) {

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 from .. import moved
 from .autoregressive import HARMONICS, NETWORKS, TELLING, SlotNetwork
 from .beat import Beat, find_beat, log_price
+from .joint import JointGaussian
 from .likelihood import wide
 from .linear import SeparableTransform
 from .prior import PRIORS, Lent, Prior, StandardNormal, kl_to_standard_normal
@@ -23,7 +24,7 @@ from .slots import Slots
 
 # %% ../../nbs/05d_sequence.ipynb #5e900034
 class SequencePrior(Prior):
-    """p(z) = N(g; 0, I) N(means; 0, I) p(beat) ∏ₜ p(zₜ | z₍<ₜ₎, g, means, beat), of units g and, after them, a code in slots.
+    """p(z) = N(g, means; μ, Σ) p(beat) ∏ₜ p(zₜ | z₍<ₜ₎, g, means, beat), of units g and, after them, a code in slots.
 
     A new one is N(0, I) and nothing else: its rate is closed, a beat is free, and it has no weights. `begin` gives it a
     network, which is N(0, I) too until it is trained, and from then on the beat has a price.
@@ -37,6 +38,7 @@ class SequencePrior(Prior):
 
     Attributes:
         network: None before `begin`.
+        overall: of g and means, N(0, I) until it is fitted; None before `begin`.
     """
 
     name, needs_slots = "sequence", True
@@ -54,6 +56,7 @@ class SequencePrior(Prior):
         super().__init__(units + len(transform.index))
         self.units, self.seconds, self.beat = units, seconds, beat
         self.network: SlotNetwork | None = None
+        self.overall: JointGaussian | None = None
         self._lent = (transform, transform.mean_picture if picture is None else picture)
         self._settings: dict[str, Any] = dict(network=network, beat=beat, width=width, layers=layers, dropout=dropout,
                                               seconds=seconds)
@@ -80,12 +83,13 @@ class SequencePrior(Prior):
         transform = self._lent[0]
         slots = Slots((transform.index if index is None else index).cpu(), (len(transform.profile), len(transform.cosines)))
         self.network = SlotNetwork(slots, self.units + len(slots.overall), **self._settings).to(transform.index.device)
+        self.overall = JointGaussian(self.units + len(slots.overall)).to(transform.index.device)
         self.register_buffer("log_beat", log_price().to(transform.index.device))
         return self
 
     def reset(self) -> None:
         "Make it N(0, I) again."
-        self.network = None
+        self.network = self.overall = None
         self._buffers.pop("log_beat", None)
 
     def _load_from_state_dict(self, state_dict, prefix, *rest):
@@ -96,6 +100,9 @@ class SequencePrior(Prior):
         elif self.network is None or not torch.equal(self.slots.index.cpu(), index.cpu()):
             with torch.random.fork_rng(devices=[]):  # loading draws nothing
                 self.begin(index)
+        if self.overall is not None:  # a prior that was saved before it had this Gaussian had N(0, I) in its place
+            for name, value in JointGaussian(len(self.overall.mean)).state_dict().items():
+                state_dict.setdefault(f"{prefix}overall.{name}", value)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
@@ -142,26 +149,35 @@ class SequencePrior(Prior):
         """
         if self.network is None:
             return z.new_zeros(len(z))
+        return self._saved_overall(z).sum(1) + self._saved_in_time(z, beat)
+
+    def _saved_overall(self, z):
+        "Of `saved`, what the units that are overall save, one by one: `(batch, numbers)`."
+        assert self.overall is not None
+        return self.overall.saved(self.split(z)[0])
+
+    def _saved_in_time(self, z, beat=None):
+        "Of `saved`, what is left: slots, and the beat that is paid, `(batch,)`."
+        assert self.network is not None
         overall, slots = self.split(z)
         beat = self.find_beat(z) if beat is None else beat
         price = 0 if self.beat == "nothing" else self.log_beat[beat.cell]
         normal = -(slots.square() + math.log(2 * math.pi)) / 2 * self.slots.mask
         return self.network.log_prob_by_slot(slots, overall, beat).sum(1) - normal.sum((1, 2)) + price
 
-    def _shared(self, nats):
-        "Nats `(batch,)` shared out evenly over the units that have a place in time, `(batch, d)`."
-        timed = self.units + self.slots.units
-        return nats.new_zeros(len(nats), self.latent_dim).index_fill(1, timed, 1 / len(timed)) * nats.unsqueeze(1)
-
     def log_prob_by_unit(self, z: torch.Tensor, beat: Beat | None = None) -> torch.Tensor:
-        """`log_prob` by unit, `(batch, d)`: that of N(0, 1), and what is saved shared out over the units in order of time.
+        """`log_prob` by unit, `(batch, d)`: what is overall unit by unit, the rest shared out over the units in order of time.
 
         Args:
             z: codes, `(batch, d)`.
             beat: of their windows; without it, that of their pictures.
         """
-        normal = -(z.square() + math.log(2 * math.pi)) / 2
-        return normal + self._shared(self.saved(z, beat)) if self.trained else normal
+        nats = -(z.square() + math.log(2 * math.pi)) / 2
+        if not self.trained:
+            return nats
+        timed = self.units + self.slots.units
+        share = self._saved_in_time(z, beat).unsqueeze(1) / len(timed)
+        return nats.index_add(1, self.known.to(z.device), self._saved_overall(z)).index_add(1, timed, share.expand(-1, len(timed)))
 
     def log_prob(self, z: torch.Tensor, beat: Beat | None = None) -> torch.Tensor:
         """log p(z, beat) of codes `z (batch, d)`: `(batch,)`, nats; at most log p(z), whatever the beat.
@@ -175,8 +191,8 @@ class SequencePrior(Prior):
     def rate(self, posterior: Distribution, z: torch.Tensor | None = None) -> torch.Tensor:
         """KL(q(z|x) ‖ p(z)) of every window and unit of `posterior`, the beat paid: `(batch, d)`, nats.
 
-        That against N(0, I) in closed form, less what is saved at one sample, which units in order of time share in
-        proportion to what they cost: unbiased, and quieter than a difference of two densities.
+        That against N(0, I) in closed form, less what is saved at one sample, which units that are overall share in
+        proportion to what they cost, and so do those in order of time: unbiased, and quieter than a difference of two densities.
 
         Args:
             posterior: q(z|x), `Normal` over `(batch, d)`.
@@ -187,10 +203,13 @@ class SequencePrior(Prior):
             return kl
         if z is None:
             return super().rate(posterior)  # which refuses
-        timed = self.units + self.slots.units
-        paid = kl[:, timed]
-        left = 1 - self.saved(wide(z)) / paid.sum(1).clamp_min(1e-9)
-        return kl.index_copy(1, timed, paid * left.unsqueeze(1))
+        z = wide(z)
+        for units, saved in ((self.known.to(z.device), self._saved_overall(z).sum(1)),
+                             (self.units + self.slots.units, self._saved_in_time(z))):
+            paid = kl[:, units]
+            left = 1 - saved / paid.sum(1).clamp_min(1e-9)
+            kl = kl.index_copy(1, units, paid * left.unsqueeze(1))
+        return kl
 
     def draw_beat(self, n: int, generator: torch.Generator | None = None) -> Beat:
         "The beats of `n` windows, drawn from p(beat) with `generator`."
@@ -205,7 +224,7 @@ class SequencePrior(Prior):
         Args:
             n: how many.
             generator: of the numbers drawn, on the CPU.
-            g: what is overall, `(n, numbers)`: g, and if there are as many columns the means too; else drawn from N(0, I).
+            g: what is overall, `(n, numbers)`: g, and if there are as many columns the means too; what is not given is drawn.
             beat: of the windows; drawn from p(beat) if not given.
         """
         parts = []
@@ -217,13 +236,12 @@ class SequencePrior(Prior):
 
     def _drawn(self, n, generator, g, beat):
         "At most sixteen codes."
-        if self.network is None:
+        if self.network is None or self.overall is None:
             z = StandardNormal(self.latent_dim).sample(n, generator)
             return z if g is None else z.index_copy(1, self.known[: g.shape[1]], g.to(z))
         device = self.log_beat.device
-        overall = torch.randn(n, len(self.known), generator=generator).to(device)
-        if g is not None:
-            overall = torch.cat([g.to(device), overall[:, g.shape[1] :]], 1)
+        eps = torch.randn(n, len(self.known), generator=generator).to(device)
+        overall = self.overall.draw(eps, None if g is None else g.to(device))
         beat = self.draw_beat(n, generator) if beat is None else beat.to(device)
         empty = overall.new_zeros(n, 0, self.slots.mask.shape[1])
         return self.join(overall, self.network.extend(empty, overall, beat, generator))

@@ -95,16 +95,18 @@ def rate_of(prior: SequencePrior, codes: Codes, *, seed: int = 0, batch_size: in
 
 
 def begin_sequence(prior: SequencePrior, codes: Codes, seed: int = 0) -> None:
-    """Give a prior a new network, and the price of beats.
+    """Give a prior a new network, the density of what is overall, and the price of beats.
 
     Args:
         prior: begins anew.
-        codes: of the training windows, whose beats are counted.
+        codes: of the training windows, whose overall units are fitted and whose beats are counted.
         seed: of the weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         prior.begin()
+    assert prior.overall is not None
+    prior.overall.fit(codes.mean[:, prior.known], codes.std[:, prior.known])
     prior.log_beat.copy_(log_price(codes.beat))
 
 
@@ -120,7 +122,7 @@ def train_sequence(prior: SequencePrior, codes: Codes, *, steps: int = 800, batc
     Every number drawn is a function of seed and step, so a training that was cut off goes on exactly where it was.
 
     Args:
-        prior: trained in place; given a network, and the price of the beat, if it has none yet.
+        prior: trained in place; given a network, the density of what is overall, and the price of the beat, if it has none yet.
         codes: of the training windows; a sample of each posterior is drawn at every step.
         steps: of AdamW, with a warm-up of 40 and half a cosine down.
         batch_size: windows a step.

@@ -65,7 +65,7 @@ def _list_of(app, docname) -> nodes.bullet_list:
         if name in shown:
             uri = app.builder.get_relative_uri(docname, page_of(name))
             link = nodes.reference("", about["title"], internal=True, refuri=uri)
-            found += nodes.list_item("", nodes.paragraph("", "", link))
+            found += nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(f": {about['line']}")))
     return found
 
 
