@@ -159,7 +159,8 @@ def live(run: Run, windows: WindowSet | None = None, *, knobs: int = 4, n_clips:
     with torch.no_grad():
         first = torch.as_tensor(latents.mean[rows[:1]], dtype=torch.float32, device=run.vae.device)
         picture = run.vae.picture(first).clamp(0, 1).cpu()
-    [sound] = matched(list(get_inverter(spec=run.spec, nnls_iterations=40, iterations=32)(picture, torch.zeros(1)).numpy()))
+    inverter = get_inverter("fast-griffinlim", run.spec, nnls_iterations=40, iterations=32)  # the chain that the page computes
+    [sound] = matched(list(inverter(picture, torch.zeros(1)).numpy()))
     return Live(
         carried.manifest, carried.weights, np.asarray(latents.mean[rows], np.float32),
         names=[str(t) for t in table["track"]], genres=table["genre"].fillna("unknown").astype(str).tolist(),

@@ -54,7 +54,7 @@ def _sound_decoder(
         ref_db: level given to what never had one.
         inverter: default: fast Griffin-Lim of 16 iterations, for a place is heard in passing and a map has many.
     """
-    inverter = inverter or get_inverter(spec=spec, nnls_iterations=30, iterations=16)
+    inverter = inverter or get_inverter("fast-griffinlim", spec, nnls_iterations=30, iterations=16)  # as the page does it
     frames = min(spec.frames, 1 + round(seconds * spec.sample_rate) // spec.hop)
 
     @torch.no_grad()

@@ -72,7 +72,7 @@ PLAN = {
     "runfolder": ("", ""),
     "runs": ("corpus device fitting identity mel presets prior_stage runfolder store training vae windows", ""),
     "collapse.sweep": ("annealing collapse collapse.level device evaluation fitting identity mel presets runs store "
-                       "training vae windows",
+                       "training vae vae.coloured windows",
                        ""),
     "demo": ("corpus mel presets runs store synth windows", ""),
     "geometry": ("", ""),

@@ -182,6 +182,14 @@ def test_other_lengths_and_arrays():
     assert y.shape == (1, 19 * 512)
 
 
+def test_the_default_is_the_voice_where_it_knows_the_pictures():
+    assert get_inverter().name == get_inverter(spec=SPEC).name == "voice"  # whatever their length
+    for stranger in (MelSpec(scale="htk"), MelSpec(top_db=60.0), MelSpec(n_mels=64)):
+        assert get_inverter(spec=stranger).name == "fast-griffinlim"
+        assert torch.isfinite(get_inverter(spec=stranger, iterations=1)(*stranger.forward(torch.randn(1, stranger.samples)))).all()
+    assert get_inverter().net is get_inverter(spec=SPEC).net  # read once
+
+
 def test_refusals():
     inverter = get_inverter(spec=SPEC)
     inverter.check(SPEC.fingerprint)
@@ -190,7 +198,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="one of griffinlim, fast-griffinlim, pghi.*; got 'wavenet'"):
         get_inverter("wavenet")
     with pytest.raises(ValueError, match="iterations, momentum, seed; got rounds"):
-        get_inverter(rounds=3)
+        get_inverter("fast-griffinlim", rounds=3)
     with pytest.raises(ValueError, match=r"\(batch, 1, 128, frames\), got \(1, 1, 64, 9\)"):
         inverter(torch.zeros(1, 1, 64, 9), torch.zeros(1))
     with pytest.raises(ValueError, match=r"ref_db: expected shape \(2,\), got \(1,\)"):
@@ -248,7 +256,7 @@ def test_an_inverter_from_outside_is_a_class_with_a_name(registry):
 
 
 def test_a_childs_options_are_added_to_its_parents_and_no_name_is_taken_twice(registry):
-    assert get_inverter().options == dict(nnls_iterations=100, iterations=32, momentum=0.99, seed=0)
+    assert get_inverter("fast-griffinlim").options == dict(nnls_iterations=100, iterations=32, momentum=0.99, seed=0)
     assert get_inverter("griffinlim").options["momentum"] == 0 and "seed" not in get_inverter("pghi").options
     names = list(registry)
 

@@ -57,12 +57,11 @@ def start_at(vae: ConvVAE, x: torch.Tensor, *, beta: float | None = None, rate: 
     linear, likelihood = vae.transform, vae.likelihood
     places = len(linear.variance)
     water = WaterLevel.of(linear, None if places else vae.latent_dim, top_db=vae.spec.top_db)
-    coloured = isinstance(likelihood, Coloured)
-    if coloured and rate is not None:
+    if isinstance(likelihood, Coloured) and rate is not None:
         linear.noise.fill_(water.level_at_rate(rate))
         likelihood.colour(linear)
         beta = 1.0
-    fixed = linear.noise.sqrt().item() if coloured else scale
+    fixed = linear.noise.sqrt().item() if isinstance(likelihood, Coloured) else scale
     level = water.level(beta, fixed, likelihood.name) if beta is not None else water.level_at_rate(rate or 0.0)
     if places:
         linear.noise.fill_(max(level, 1e-8))

@@ -162,7 +162,7 @@ class GriffinLim(PhaseInverter):
 
 # %% ../../nbs/11_vocoder.ipynb #afac11dc
 class FastGriffinLim(GriffinLim):
-    "Griffin-Lim with momentum (Perraudin, Balazs and Søndergaard 2013), from a random phase: the default."
+    "Griffin-Lim with momentum (Perraudin, Balazs and Søndergaard 2013), from a random phase."
 
     name = "fast-griffinlim"
     defaults = dict(momentum=0.99)
@@ -193,27 +193,42 @@ class Voice(FastGriffinLim):
 
     def __init__(self, spec: MelSpec | None = None, **options: Any) -> None:
         super().__init__(spec, **options)
-        from musevae.vocoder.voice import SHIPPED, load_voice
+        from musevae.vocoder.voice import load_voice, shipped_voice
 
-        self.net = load_voice(self.options["weights"] or SHIPPED)
-        known = replace(self.net.spec, seconds=self.spec.seconds)  # a window of another length is the same map
-        self.spec.check(known.fingerprint, "voice")
+        weights = self.options["weights"]
+        self.net = shipped_voice() if weights is None else load_voice(weights)
+        self.spec.check(self._fingerprint(self.net, self.spec), "voice")
+
+    @staticmethod
+    def _fingerprint(net, spec):
+        "Of the pictures that a network knows; a window of another length is the same map."
+        return replace(net.spec, seconds=spec.seconds).fingerprint
+
+    @classmethod
+    def knows(cls, spec: MelSpec) -> bool:
+        "Whether the network in the package knows the pictures of a `spec`."
+        from musevae.vocoder.voice import shipped_voice
+
+        return cls._fingerprint(shipped_voice(), spec) == spec.fingerprint
 
     def _magnitude(self, x, ref_db):
         return self.net.to(x.device).magnitude(x, ref_db, iterations=self.options["nnls_iterations"])
 
 # %% ../../nbs/11_vocoder.ipynb #d9f20416
-def get_inverter(name: str = "fast-griffinlim", spec: MelSpec | None = None, **options: Any) -> Inverter:
+def get_inverter(name: str | None = None, spec: MelSpec | None = None, **options: Any) -> Inverter:
     """The inverter of that name in the registry `INVERTERS`, for a spec.
 
     Args:
-        name: a key of `INVERTERS`.
+        name: a key of `INVERTERS`; None: "voice" where the network in the package knows the pictures of `spec`, else
+            "fast-griffinlim". What came of it is the inverter's `name`.
         spec: whose pictures it takes; None: `MelSpec()`.
         **options: any of that kind's `defaults`, with other values.
 
     Raises:
         MelError: for a name that is not registered, and for an option that this kind has not.
     """
+    if name is None:
+        name = Voice.name if Voice.knows(spec or MelSpec()) else FastGriffinLim.name
     if name not in INVERTERS:
         raise MelError(f"inverter: expected one of {', '.join(INVERTERS)}; got {name!r}")
     return INVERTERS[name](spec, **options)
