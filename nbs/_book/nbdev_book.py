@@ -258,8 +258,8 @@ def _cached_fingerprint(path: Path) -> str:
     return cells[0].source if cells and cells[0].get("id") == "fingerprint" else ""
 
 
-def number_no_figure(app, config):
-    "Few figures have captions: a number on some and none on the others would mislead. (Jupyter Book insists in code.)"
+def number_by_chapter(app, config):
+    "Sphinx numbers no figure: `apparatus.py` does, by the chapters' own numbers. (Jupyter Book insists in code.)"
     config.numfig = False
 
 
@@ -442,7 +442,7 @@ def add_mathjax(app, exc):
 
 
 def setup(app):
-    app.connect("config-inited", number_no_figure, priority=900)
+    app.connect("config-inited", number_by_chapter, priority=900)
     app.connect("env-get-outdated", outdated)
     app.connect("doctree-read", number_title, priority=100)
     app.connect("doctree-read", describe_images)
