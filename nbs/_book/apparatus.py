@@ -30,7 +30,7 @@ EVERYDAY = {"s", "D", "noise", "scale", "interval", "chance", "track", "run", "d
 OTHERS = {"rate": "sample learning frame error bit", "window": "hann sliding", "clip": "to"}
 
 # Chapters, with their workshops, in which alone a term is the glossary's.
-ONLY = {"rate": "0 4 5 6 7 8 10"}
+ONLY = {"rate": "0 4 5 6 7 8 10", "phase": "3 10 11", "pulse": "4 5 7 9 10"}
 
 
 def number_of(docname: str) -> str:
