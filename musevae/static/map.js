@@ -52,6 +52,7 @@ class MapView {
     this.grid = storedGrid(this.cells, (q) => this.tileAddress(q));
     this.state = h("div", { class: "mv-note", role: "status" });
     this.decoder = carriedDecoder(model, this.grid, (words) => { this.state.textContent = words; });
+    this.grains = this.decoder && new Grains();
     this.voice = new Voice({ onframe: (t) => this.onFrame(t), onstate: (on) => this.onState(on) });
     this.build();
     this.listen();
@@ -186,6 +187,7 @@ class MapView {
       h("span", {}, `Click a point to ${clips.sounds.length ? "hear" : "see"} it` +
         (!speaks ? "." : this.cells.carried || this.decoder?.carries ? ", an empty place to hear the nearest one carried there."
           : ", an empty place to hear what the decoder makes of it.")),
+      this.decoder ? h("span", {}, "Drag from an empty place: picture and sound follow.") : "",
       h("span", { class: "mv-keys" }, "Arrow keys walk from clip to clip, Enter plays, Escape stops" +
         (stored ? "; with Shift, arrows walk where no clip is." : ".")));
     this.show(this.imageAddress(this.example));
@@ -325,12 +327,18 @@ class MapView {
     this.shot.classList.toggle("mv-empty", !src);
   }
 
+  /** All coordinates of a place of the plane. */
+  coordinates(place) {
+    const z = Array.from({ length: this.clips.k }, () => 0);
+    this.axes.forEach((j, q) => { z[j] = place[q]; });
+    return z;
+  }
+
   /** Ask for what the decoder makes of a place [x, y], and play it. */
-  playPlace([x, y]) {
-    const z = Array.from({ length: this.clips.k }, () => 0), request = new AbortController();
-    [z[this.axes[0]], z[this.axes[1]]] = [x, y];
+  playPlace([x, y], dragged = false) {
+    const z = this.coordinates([x, y]), request = new AbortController();
     const early = (found) => { if (found && !request.signal.aborted) this.present(found); };
-    const answer = ask(providers(this.decoder, this.kernel, this.grid), z, { axes: [...this.axes], signal: request.signal, model: this.model, early });
+    const answer = ask(providers(this.decoder, this.kernel, this.grid), z, { axes: [...this.axes], signal: request.signal, model: this.model, early, dragged });
     if (!answer) {
       this.live.textContent = "no clip here";
       return;
@@ -369,12 +377,17 @@ class MapView {
 
   // --- pointer and keys ----------------------------------------------------------------------------------------------
 
+  /** What a finger's movement across the whole map is left to: up and down to the page, sideways to whoever can decode. */
+  get sideways() { return this.decoder ? "pan-y" : ""; }
+
   listen() {
+    this.canvas.style.touchAction = this.sideways;
     const { canvas, model } = this, on = (type, f, options) => canvas.addEventListener(type, f, options);
     on("pointermove", (event) => { if (this.view) this.onMove(event); });
     on("pointerleave", () => this.leave());
-    on("pointerdown", (event) => { if (!event.button) this.drag = { from: this.spot(event), pan: [...this.pan], moved: false }; });
+    on("pointerdown", (event) => { if (!event.button) this.drag = { from: this.spot(event), pan: [...this.pan], moved: false, id: event.pointerId }; });
     on("pointerup", (event) => this.onUp(event));
+    on("pointercancel", () => { this.drag = null; this.grains?.stop(); });
     on("wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
@@ -393,6 +406,7 @@ class MapView {
     this.asked?.abort();
     this.kernel.end();
     this.decoder?.end();
+    this.grains?.stop();
     this.model.off("change:selected", this.follow);
     this.voice.stop();
     this.url.free();
@@ -427,21 +441,54 @@ class MapView {
     this.canvas.style.cursor = i >= 0 ? "pointer" : this.drag?.moved ? "grabbing" : this.decoder || this.onGrid() ? "crosshair" : "default";
   }
 
-  /** Move the plane with the pointer; whether that is what the movement meant. */
+  /** Move the plane with the pointer, or the place that is decoded; whether that is what the movement meant. */
   dragged(spot) {
     const { drag } = this, move = [0, 1].map((q) => spot[q] - drag.from[q]);
     if (Math.hypot(...move) > 5) drag.moved = true;
-    if (!drag.moved || this.zoom <= 1) return false;
+    if (!drag.moved) return false;
+    if (this.zoom <= 1) return this.dragPlace(drag, spot);
     this.pan = [0, 1].map((q) => drag.pan[q] + move[q]);
     this.tip.hidden = true;
     this.paint();
     return true;
   }
 
+  /** Drag a place over the plane, from an empty one on: its picture follows, and a grain of its sound from where one last listened. */
+  dragPlace(drag, spot) {
+    drag.holds ??= Boolean(this.decoder?.able()) && this.under(drag.from, REACH) < 0;
+    if (!drag.holds) return false;
+    if (drag.second === undefined) this.take(drag);
+    const place = this.view.back(...spot), mine = () => this.drag === drag;
+    this.moveTo(place);
+    this.decoder.pass(this.coordinates(place), { axes: [...this.axes], second: drag.second,
+      early: (found) => { if (mine()) this.showPassed(found); }, grain: (y, rate) => { if (mine()) this.grains.play(y, rate); } });
+    return true;
+  }
+
+  /** A drag begins: what sounded or was asked is over. */
+  take(drag) {
+    drag.second = this.voice.position;
+    this.canvas.setPointerCapture?.(drag.id);
+    stage.open().catch(() => {});
+    this.asked?.abort();
+    this.voice.stop();
+    Object.assign(this, { answer: null, quiet: false, selected: -1, hover: -1 });
+    this.tip.hidden = true;
+    this.sideNear.replaceChildren();
+  }
+
+  showPassed({ picture: src, carried }) {
+    this.sideName.textContent = carried ? `${carried}, carried here` : NOBODY;
+    this.show(src);
+    this.el.dataset.passed = String(1 + Number(this.el.dataset.passed ?? 0));
+  }
+
   onUp(event) {
     const was = this.drag, touch = event.pointerType === "touch";
     this.drag = null;
+    this.grains?.stop();
     if (!was || (was.moved && this.zoom > 1) || !this.view) return;
+    if (was.holds) { this.playPlace(this.view.back(...this.spot(event)), true); return; }
     const spot = this.spot(event), i = this.under(spot, touch ? FINGER : REACH);
     if (i < 0) this.playPlace(this.view.back(...spot));
     else {
@@ -463,14 +510,14 @@ class MapView {
 
   rescale(factor, spot = [this.view.width / 2, this.view.height / 2]) {
     Object.assign(this, rescaled(this, factor, spot, this.view.width, this.view.height));
-    this.canvas.style.touchAction = this.zoom > 1 ? "none" : "";
+    this.canvas.style.touchAction = this.zoom > 1 ? "none" : this.sideways;
     this.paint();
   }
 
   reset() {
     Object.assign(this, { zoom: 1, pan: [0, 0] });
     this.tip.hidden = true;
-    this.canvas.style.touchAction = "";
+    this.canvas.style.touchAction = this.sideways;
     this.paint();
   }
 
