@@ -28,6 +28,9 @@ const gridOf = (model) => ({
   images: parts(model.get("grid_images"), model.get("grid_images_end")),
 });
 
+/** What an answer is called. */
+const nameOf = ({ words, carried }) => words ?? (carried ? `${carried}, carried here` : NOBODY);
+
 /** Addresses of pictures, made when first shown: `url(key, png)`. */
 function addresses() {
   const made = new Map();
@@ -53,6 +56,7 @@ class MapView {
     this.state = h("div", { class: "mv-note", role: "status" });
     this.decoder = carriedDecoder(model, this.grid, (words) => { this.state.textContent = words; });
     this.grains = this.decoder && new Grains();
+    this.pair = this.decoder?.carries ? new Pair(this) : null;
     this.voice = new Voice({ onframe: (t) => this.onFrame(t), onstate: (on) => this.onState(on) });
     this.build();
     this.listen();
@@ -172,7 +176,7 @@ class MapView {
     this.button = playButton("the chosen clip", () => (this.voice.playing ? this.hush() : this.again()));
     this.shot = h("div", { class: "mv-shotbox mv-empty" }, this.sideImage, this.sideHead);
     this.side = h("div", { class: "mv-side" }, this.shot,
-      h("div", { class: "mv-bar" }, this.button, h("div", { class: "mv-what" }, this.sideName, this.sideGenre)), this.sideNear);
+      h("div", { class: "mv-bar" }, this.button, h("div", { class: "mv-what" }, this.sideName, this.sideGenre)), this.pair?.box ?? "", this.sideNear);
     return this.side;
   }
 
@@ -311,6 +315,7 @@ class MapView {
     this.sideNear.replaceChildren(h("span", {}, "nearest"), ...neighbours(this.clips, i).map((j) => this.chip(j)));
     this.live.textContent = `${names[i]}, ${genres[genre[i]]}`;
     this.el.dataset.selected = names[i];
+    this.pair?.offer();
     if (tell) this.tell({ selected: i });
     this.paint(false);
   }
@@ -335,16 +340,17 @@ class MapView {
   }
 
   /** Ask for what the decoder makes of a place [x, y], and play it. */
-  playPlace([x, y], dragged = false) {
+  playPlace([x, y], dragged = false, found = null) {
     const z = this.coordinates([x, y]), request = new AbortController();
-    const early = (found) => { if (found && !request.signal.aborted) this.present(found); };
-    const answer = ask(providers(this.decoder, this.kernel, this.grid), z, { axes: [...this.axes], signal: request.signal, model: this.model, early, dragged });
+    const early = (made) => { if (made && !request.signal.aborted) this.present(made); };
+    const answer = ask(providers(this.decoder, this.kernel, this.grid), z, { axes: [...this.axes], signal: request.signal, model: this.model, early, dragged, found });
     if (!answer) {
       this.live.textContent = "no clip here";
       return;
     }
     this.asked?.abort();
     Object.assign(this, { asked: request, answer: null, quiet: false, selected: -1, hover: -1 });
+    this.pair?.offer();
     this.tip.hidden = true;
     this.sideName.textContent = NOBODY;
     this.sideNear.replaceChildren();
@@ -352,7 +358,7 @@ class MapView {
     this.voice.stop();
     this.moveTo([x, y]);
     this.tell({ selected: -1 });
-    answer.then((found) => { if (found?.from !== "grid" || this.answer?.from !== "grid") early(found); }); // the grid's may have come early
+    answer.then((made) => { if (made?.from !== "grid" || this.answer?.from !== "grid") early(made); }); // the grid's may have come early
   }
 
   /** Put the mark of a decoded place, and say where it is. */
@@ -368,7 +374,7 @@ class MapView {
   present(answer) {
     const from = this.answer?.sound ? this.voice.position : 0;
     this.answer = { ...answer, sound: answer.sound ?? this.answer?.sound ?? null };
-    this.sideName.textContent = answer.carried ? `${answer.carried}, carried here` : NOBODY;
+    this.sideName.textContent = nameOf(answer);
     this.moveTo(this.axes.map((j) => answer.z[j]));
     if (!this.model.get("asks")) this.tell({ place: [...this.axes, ...this.place] }); // who asks has told the kernel
     this.show(answer.picture);
@@ -458,28 +464,34 @@ class MapView {
     drag.holds ??= Boolean(this.decoder?.able()) && this.under(drag.from, REACH) < 0;
     if (!drag.holds) return false;
     if (drag.second === undefined) this.take(drag);
-    const place = this.view.back(...spot), mine = () => this.drag === drag;
+    const place = this.view.back(...spot);
     this.moveTo(place);
-    this.decoder.pass(this.coordinates(place), { axes: [...this.axes], second: drag.second,
-      early: (found) => { if (mine()) this.showPassed(found); }, grain: (y, rate) => { if (mine()) this.grains.play(y, rate); } });
+    this.pass(this.coordinates(place), drag.second, () => this.drag === drag);
     return true;
+  }
+
+  /** Show and sound what is passed, as long as it is held. */
+  pass(z, second, held, found = null) {
+    this.decoder.pass(z, { axes: [...this.axes], second, found,
+      early: (answer) => { if (held()) this.showPassed(answer); }, grain: (y, rate) => { if (held()) this.grains.play(y, rate); } });
   }
 
   /** A drag begins: what sounded or was asked is over. */
   take(drag) {
     drag.second = this.voice.position;
-    this.canvas.setPointerCapture?.(drag.id);
+    if (drag.id !== undefined) this.canvas.setPointerCapture(drag.id);
     stage.open().catch(() => {});
     this.asked?.abort();
     this.voice.stop();
     Object.assign(this, { answer: null, quiet: false, selected: -1, hover: -1 });
     this.tip.hidden = true;
     this.sideNear.replaceChildren();
+    this.pair?.offer();
   }
 
-  showPassed({ picture: src, carried }) {
-    this.sideName.textContent = carried ? `${carried}, carried here` : NOBODY;
-    this.show(src);
+  showPassed(answer) {
+    this.sideName.textContent = nameOf(answer);
+    this.show(answer.picture);
     this.el.dataset.passed = String(1 + Number(this.el.dataset.passed ?? 0));
   }
 
@@ -528,6 +540,7 @@ class MapView {
     else if (move) this.walk(move);
     else if (key === "Enter" || key === " ") { if (this.voice.playing) this.hush(); else this.again(); }
     else if (key === "Escape") { this.hush(); this.leave(); }
+    else if (this.pair && (key === "a" || key === "b")) this.pair.set(key === "a" ? 0 : 1);
     else if (key === "+" || key === "=") this.rescale(1.5);
     else if (key === "-") this.rescale(1 / 1.5);
     else if (key === "0") this.reset();
