@@ -1,5 +1,6 @@
 "The book's plumbing: directives, fingerprints, `show_doc`, and what stands in more than one file."
 
+import ast
 import importlib
 import importlib.util
 import re
@@ -50,6 +51,7 @@ def read(*sources):
     ("#| eval: false\n1/0", "1/0", ["skip-execution"]),
     ("#| gpu\ntrain()", "train()", ["skip-execution"]),
     ("#| code-fold: true\nplot()", "plot()", ["hide-input"]),
+    ("#| answer\nplot()", "plot()", ["hide-cell"]),
     ("#| output: false\nf()", "f()", ["remove-output"]),
     ("#| echo: false\n#| warning: false\nf()", "f()", ["remove-input", "remove-stderr"]),
     ("#| default_exp core", "", []),
@@ -75,6 +77,67 @@ def test_figures_are_captioned_and_described():
     assert cell.metadata["mystnb"]["image"] == {"alt": "Tempo by genre: disco is fast"}
     cell, = read("ax.set_title('Silence stays silent')\nax.set_xlabel('s')")
     assert cell.metadata["mystnb"] == {"image": {"alt": "Silence stays silent"}}
+
+
+# Notebooks whose figures are still without label, caption or description.
+UNCAPTIONED: set[str] = set()
+
+
+def at_top(code):
+    "What `code` calls outside its own functions and classes, as written last."
+    tree = reader._parse(code)
+    tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return reader.calls(ast.unparse(tree))
+
+
+def faults(text):
+    "What is missing of each figure that the notebook `text` draws, and the labels of the others."
+    wrong, labels = [], []
+    for cell in nbformat.reads(text, as_version=4).cells:
+        if cell.cell_type != "code":
+            continue
+        found, code = reader.split_directives(cell.source)
+        wanted = {"label", "fig-cap", "fig-alt"}
+        draws = any(call in code for call in ("plt.show()", "draw_bar(")) and at_top(code) & {"show", "draw_bar"}
+        if not (wanted & found.keys() or draws):
+            continue
+        about = f"{cell.id}: {next(iter(code.splitlines()), '')[:60]}"
+        missing = wanted - {key for key in wanted & found.keys() if reader._unquoted(found[key])}
+        wrong += [f"{about}: no {key}" for key in sorted(missing)]
+        if "label" in found and not re.fullmatch(r"fig-[a-z0-9]+(-[a-z0-9]+)*", found["label"]):
+            wrong.append(f"{about}: label {found['label']}")
+        last = reader._parse(code).body[-1]
+        if isinstance(last, ast.Expr) and "plt.show()" in code and not reader.calls(ast.unparse(last)) & {"show", "print"}:
+            wrong.append(f"{about}: shows something else as well, under the same caption")
+        labels += [found["label"]] if "label" in found else []
+    return wrong, labels
+
+
+def test_every_figure_has_a_label_of_its_own_a_caption_and_a_description():
+    read = {p.stem: faults(p.read_text(encoding="utf-8")) for p in sorted((ROOT / "nbs").glob("*.ipynb"))}
+    assert {name: wrong for name, (wrong, _) in read.items() if wrong and name not in UNCAPTIONED} == {}
+    labels = [label for _, found in read.values() for label in found]
+    assert len(labels) > 90 and {label for label in labels if labels.count(label) > 1} == set()
+    assert {name for name in UNCAPTIONED if not read[name][0]} == set(), "these have captions: off the list"
+    pages = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "nbs").iterdir() if p.suffix in (".ipynb", ".md"))
+    assert set(re.findall(r"\{numref\}`([^`]+)`", pages)) <= set(labels)
+
+
+FIGURE = "#| label: fig-a\n#| fig-cap: \"What is drawn.\"\n#| fig-alt: A line.\n"
+
+
+@pytest.mark.parametrize("source, missing", [
+    (FIGURE + "plt.show()", []),
+    ("plt.show()", ["no fig-alt", "no fig-cap", "no label"]),
+    ("draw_bar(score, 'A bar')", ["no fig-alt", "no fig-cap", "no label"]),
+    ("#| export\ndef draw():\n    plt.show()", []),
+    (FIGURE.replace("A line.", "''") + "fig = draw()", ["no fig-alt"]),
+    (FIGURE.replace(": fig-a", ": Fig_A") + "plt.show()", ["label Fig_A"]),
+    (FIGURE + "plt.show()\nassert x\nprint(x)", []),
+    (FIGURE + "plt.show()\ntable.round(2)", ["shows something else as well, under the same caption"]),
+])
+def test_a_figure_without_caption_is_seen(source, missing):
+    assert [line.rsplit(": ", 1)[1] for line in faults(notebook(source))[0]] == missing
 
 
 def test_prose_is_left_alone():

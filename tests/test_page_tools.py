@@ -1,5 +1,6 @@
 "What the build does to a page: folds the library's code, wraps lines, links terms, hands out demonstrations."
 
+import io
 import re
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from PIL import Image
 from pygments.lexers import PythonLexer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,3 +149,39 @@ def test_every_handout_has_cells_and_every_marked_cell_a_handout():
             for handout in re.findall(r"(?m)^#\|\s*handout: (\S+)$", cell.source):
                 marked.setdefault(handout, set()).add(name)
     assert {handout: len(names) for handout, names in marked.items()} == dict.fromkeys(handouts.listed(), 1)
+
+
+# --- numbers of figures -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    "A book of two chapters and a page that is none, with a captioned figure or two each: its pages and its warnings."
+    from sphinx.application import Sphinx
+
+    there, built, warnings = tmp_path_factory.mktemp("book"), tmp_path_factory.mktemp("built"), io.StringIO()
+    figure = "\n.. figure:: a.png\n   :name: {}\n   :alt: A.\n\n   Caption of {}.\n"
+    pages = {"index": ".. toctree::\n\n   05_one\n   06a_two\n" + figure.format("fig-front", "front"),
+             "05_one": figure.format("fig-a", "a") + figure.format("fig-b", "b") + "\nSee :numref:`fig-b` and :numref:`fig-c`.\n",
+             "06a_two": "\n.. image:: a.png\n   :alt: A.\n" + figure.format("fig-c", "c") + "\nSee :numref:`fig-nowhere`.\n"}
+    for name, text in pages.items():
+        (there / f"{name}.rst").write_text(f"{name}\n{'=' * len(name)}\n\n{text}")
+    Image.new("RGB", (4, 4)).save(there / "a.png")
+    (there / "conf.py").write_text("")
+    extensions = {"extensions": ["apparatus"], "html_theme": "basic"}
+    Sphinx(there, there, built, built / ".doctrees", "html", extensions, status=None, warning=warnings).build()
+    return {name: (built / f"{name}.html").read_text() for name in pages}, warnings.getvalue()
+
+
+def test_figures_are_numbered_by_chapter(figures):
+    pages, _ = figures
+    numbers = {name: re.findall(r'caption-number">([^<]+)</span>\s*Caption of (\w+)', text) for name, text in pages.items()}
+    assert numbers == {"index": [], "05_one": [("Figure 5.1", "a"), ("Figure 5.2", "b")], "06a_two": [("Figure 6a.1", "c")]}
+
+
+def test_references_to_figures_are_their_numbers_and_lead_to_them(figures):
+    pages, warnings = figures
+    links = re.findall(r'<a class="reference internal" href="([^"]*fig-\w+)"[^>]*>(Figure[^<]*)</a>', pages["05_one"])
+    assert links == [("#fig-b", "Figure 5.2"), ("06a_two.html#fig-c", "Figure 6a.1")]
+    assert 'id="fig-b"' in pages["05_one"] and 'id="fig-c"' in pages["06a_two"]
+    assert "undefined label: 'fig-nowhere'" in warnings

@@ -49,6 +49,9 @@ def survey(book, browser):
                 "document.documentElement.scrollWidth - document.documentElement.clientWidth")
             facts["crowded"] += page.evaluate(gate.TICKS) + page.evaluate(gate.CUT, gate.TITLES)
             facts["unsigned"] = page.evaluate(gate.UNSIGNED)
+            page.emulate_media(color_scheme="dark")
+            page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+            facts["unsigned"] += page.evaluate(gate.UNSIGNED)
 
     def look(name):
         for last in (False, True):
@@ -226,9 +229,12 @@ def test_contents_and_route_call_a_chapter_by_one_name(survey, book, browser):
     assert {file: called.get(file, set()) for file in chapters if len(called.get(file, ())) != 1} == {}
 
 
-def test_figures_are_all_numbered_or_none(book):
-    figures = [len(re.findall(r'class="caption-number"', (book / f"{name}.html").read_text())) for name in PAGES]
-    assert sum(figures) == 0, "numbers on captioned figures only: see number_no_figure in nbdev_book.py"
+def test_every_captioned_figure_of_a_chapter_has_its_number(book):
+    found = {name: (book / f"{name}.html").read_text(encoding="utf-8") for name in PAGES if re.search(r"/(\d|[A-Z]\d)", name)}
+    for name, text in found.items():
+        numbers = [re.search(r'caption-number">Figure [^.<]+\.(\d+)<', caption) for caption in text.split("<figcaption")[1:]]
+        assert [n and int(n[1]) for n in numbers] == [*range(1, len(numbers) + 1)], name
+    assert sum(text.count("<figcaption") for text in found.values()) > 90
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -12,10 +12,12 @@ from conftest import ROOT
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from musevae.cli import main
+from musevae.cli.voice import inverter_of
 from musevae.mel import MelError, MelSpec, kl_nnls, mel_filterbank
 from musevae.vocoder import get_inverter, stft, teaching
 from musevae.vocoder.teaching import VoiceTraining, train_voice, voice_loss
-from musevae.vocoder.voice import SHIPPED, VoiceConfig, VoiceNet, load_voice, save_voice
+from musevae.vocoder.voice import SHIPPED, VoiceConfig, VoiceNet, load_voice, save_voice, shipped_voice
 
 SPEC = MelSpec(seconds=1.0)
 TINY = VoiceConfig(width=8, blocks=1, kernel=3)
@@ -144,7 +146,7 @@ CHANGES = [dict(config=VoiceConfig(width=4, blocks=1)), dict(training=VoiceTrain
 def test_a_training_of_other_settings_is_refused(corpus, tmp_path, change):
     begun = dict(training=SHORT, config=TINY, spec=SPEC, progress=False)
     train_voice(corpus, tmp_path, until=4, **begun)
-    with pytest.raises(ValueError, match="expected a training of the same (config|training|mel), got"):
+    with pytest.raises(ValueError, match=r"cannot go on as another training: (config|training|mel)\.\w+: expected .*, got"):
         train_voice(corpus, tmp_path, **(begun | change))
 
 
@@ -227,3 +229,21 @@ def test_the_verdict_was_passed_on_these_weights_and_they_earn_their_place():
         gap = gaps.loc[(data, "mel: voice, guessed phase")]
         for measure in ("lsd_db", "transient_db"):
             assert gap[measure] + gap[f"{measure}_ci"] < 0, f"{data}, {measure}: no better than the default"
+
+
+def test_a_command_sounds_with_the_voice_that_it_is_given(tmp_path):
+    path = save_voice(VoiceNet(TINY, SPEC), tmp_path / "own.safetensors")
+    assert inverter_of(SPEC, None).net is shipped_voice()
+    assert inverter_of(SPEC, path).net.config == TINY
+    assert inverter_of(MelSpec(scale="htk"), None).name == "fast-griffinlim"
+    with pytest.raises(MelError, match="voice: expected mel fingerprint"):
+        inverter_of(MelSpec(scale="htk"), path)
+    with pytest.raises(ValueError, match="expected the weights of a voice"):
+        inverter_of(SPEC, tmp_path / "nothing.safetensors")
+
+
+def test_the_command_refuses_what_cannot_teach(tmp_path, corpus, capsys):
+    (tmp_path / "music").mkdir()
+    assert main(["voice", str(tmp_path / "music"), "--out", str(tmp_path / "out")]) == 1
+    assert main(["voice", str(tmp_path / "music"), "--out", str(tmp_path / "out"), "--steps", "0"]) == 2
+    assert "music" in (said := capsys.readouterr().err) and "--steps: expected" in said and not (tmp_path / "out").exists()

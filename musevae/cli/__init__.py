@@ -266,6 +266,7 @@ from .songs import reconstruct as reconstruct  # noqa: E402
 from .making import morph as morph  # noqa: E402
 from .making import sample as sample  # noqa: E402
 from .making import swap as swap  # noqa: E402
+from .voice import voice as voice  # noqa: E402
 
 # %% ../../nbs/A2_cli.ipynb #df65c397
 @command

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 from .arguments import Run
 from .registry import arg, command
 from .screen import UsageError, at_least, progress
+from .voice import Voice, inverter_of
 from ..runfolder import run_folder
 from ..store import folder, write_all, write_bytes
 
@@ -124,6 +125,7 @@ def sample(
     n: Annotated[int, arg(help="number of samples")] = 8,
     seconds: Annotated[float | None, arg(metavar="S", help="length of each, up to an hour (default: one window)")] = None,
     grain: Grain = False,
+    voice: Voice = None,
     seed: Annotated[int, arg(help="same seed, same samples")] = 0,
 ) -> None:
     "What the model makes of nothing: draws from the prior, as pictures and sound."
@@ -135,12 +137,11 @@ def sample(
 
     from musevae.generation import sample as draw
     from musevae.runs import load_run
-    from musevae.vocoder import get_inverter
 
     vae, generator = load_run(path).vae, torch.Generator().manual_seed(seed)
     if seconds is not None:
         refuse_length(vae, seconds)
-    out, inverter = folder(out), get_inverter(spec=vae.spec)
+    inverter, out = inverter_of(vae.spec, voice), folder(out)
     if seconds is None:
         for first in tqdm(range(0, n, 16), unit_scale=16, unit="sample", disable=not progress()):
             some = [f"sample.{i:03d}" for i in range(first, min(first + 16, n))]  # any number fits into memory
@@ -205,6 +206,7 @@ def morph(
     whole: Annotated[bool, arg(help="move the whole code, not the colour alone: nearly a cross-fade")] = False,
     at: At = 0.0,
     grain: Grain = False,
+    voice: Voice = None,
     seed: Annotated[int, arg(help="of the noise")] = 0,
 ) -> None:
     "From the colour of A to that of B, in the rhythm of A: a picture and a sound of each step."
@@ -214,11 +216,10 @@ def morph(
     vae, x_a, x_b = two_windows(run, a, b, at)
     from musevae.generation import interpolate
     from musevae.swap import morph as walk
-    from musevae.vocoder import get_inverter
 
     way = interpolate(vae, x_a, x_b, steps) if whole else walk(vae, x_a, x_b, steps, grain=seed if grain else None)
-    out = folder(out)
-    save_pictures(way, [f"step.{i:02d}" for i in range(steps)], out, get_inverter(spec=vae.spec))
+    inverter, out = inverter_of(vae.spec, voice), folder(out)
+    save_pictures(way, [f"step.{i:02d}" for i in range(steps)], out, inverter)
     what = "the whole code" if whole else f"the colour, in the rhythm of {a.name}"
     print(f"{steps} steps from {a.name} to {b.name} in {out}: {what}")
 
@@ -233,6 +234,7 @@ def swap(
     out: Out,
     at: At = 0.0,
     grain: Grain = False,
+    voice: Voice = None,
     seed: Annotated[int, arg(help="of the noise")] = 0,
 ) -> None:
     "Two files exchange their colour: all four of colour A or B in rhythm A or B, a picture and a sound of each."
@@ -240,10 +242,9 @@ def swap(
     import torch
 
     from musevae.swap import swap as exchange
-    from musevae.vocoder import get_inverter
 
     four = [(c, r) for r in (0, 1) for c in (0, 1)]
     pictures = exchange(vae, *(torch.cat([x[pair[k]] for pair in four]) for k in (0, 1)), grain=seed if grain else None)
-    out = folder(out)
-    save_pictures(pictures, [f"colour-{'AB'[c]}.rhythm-{'AB'[r]}" for c, r in four], out, get_inverter(spec=vae.spec))
+    inverter, out = inverter_of(vae.spec, voice), folder(out)
+    save_pictures(pictures, [f"colour-{'AB'[c]}.rhythm-{'AB'[r]}" for c, r in four], out, inverter)
     print(f"4 sounds in {out}: colour and rhythm of {a.name} (A) and {b.name} (B), each with each")

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 from .arguments import Run
 from .registry import arg, command
 from .screen import UsageError, line_of, note, progress
+from .voice import Voice, inverter_of
 from ..runfolder import run_folder
 from ..store import folder, write_bytes, write_text
 
@@ -83,6 +84,7 @@ def reconstruct(
     out: Annotated[Path, arg(metavar="DIR", help="folder to write; made if absent")],
     seconds: Seconds = None,
     format: Format = "wav",
+    voice: Voice = None,
 ) -> None:
     "Music of any length beside what the model makes of it: a picture, two sounds and the error in dB for each file."
     check_seconds(seconds)
@@ -92,11 +94,10 @@ def reconstruct(
     from musevae.corpus.audio import stream_audio
     from musevae.runs import load_run
     from musevae.songs import figure_song, reconstruct_song, write_sound
-    from musevae.vocoder import get_inverter
     from musevae.widgets.media import png_bytes
 
-    trained, out = load_run(path), folder(out)
-    inverter, rows = get_inverter(spec=trained.spec), []
+    trained = load_run(path)
+    inverter, out, rows = inverter_of(trained.spec, voice), folder(out), []
 
     def work(file, stem):
         rate = trained.spec.sample_rate
@@ -152,6 +153,7 @@ def decode(
     *,
     out: Annotated[Path, arg(metavar="DIR", help="folder to write; made if absent")],
     format: Format = "wav",
+    voice: Voice = None,
 ) -> None:
     "Sound from codes: every song in the file, at its length and level."
     path = run_folder(run)
@@ -160,12 +162,11 @@ def decode(
     from musevae.codes import load_songs
     from musevae.runs import load_run
     from musevae.songs import decode_song, write_sound
-    from musevae.vocoder import get_inverter
 
     trained, songs = load_run(path), load_songs(codes)
     for song in songs:
         song.check(trained.vae)
-    out, inverter = folder(out), get_inverter(spec=trained.spec)
+    inverter, out = inverter_of(trained.spec, voice), folder(out)
     for song, (_, stem) in zip(songs, stems([Path(song.name) for song in songs]), strict=True):
         pieces = tqdm(decode_song(trained.vae, song, inverter), unit="piece", disable=not progress(), desc=stem)
         write_sound(out / f"{stem}.{format}", pieces, trained.spec.sample_rate)

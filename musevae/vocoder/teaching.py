@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..corpus import read_audio
+from ..identity import differences
 from ..mel import MelSpec
 from ..store import folder, key_of, locked, writing
 from .phase import istft, stft
@@ -131,9 +132,9 @@ def _store(path, net, optimiser, about):
 def _resume(path, net, optimiser, settings):
     "Go on from a checkpoint: the step that is next, and the history."
     tensors, about = read_weights(path)
-    for name, value in settings.items():
-        if about.get(name) != value:
-            raise ValueError(f"{path}: expected a training of the same {name}, got {about.get(name)}")
+    if differ := differences({name: about.get(name) for name in settings}, settings):
+        words = "; ".join(f"{name}: expected {old}, got {new}" for name, (old, new) in differ.items())
+        raise ValueError(f"{path}: cannot go on as another training: {words}")
     for name, p in net.named_parameters():
         p.data.copy_(tensors[f"weight.{name}"])
         optimiser.state[p] = dict(step=torch.tensor(float(about["step"])), exp_avg=tensors[f"mean.{name}"],

@@ -1,8 +1,8 @@
 """Sphinx extension: what stands around a chapter's text, made while the book is built.
 
 Under the title of a chapter: how long it takes, what it builds on (`needs.yml`), where words and symbols are explained,
-and what there is to hear. In its text: a number beside each displayed equation, and a link to the glossary where one of
-its terms first falls.
+and what there is to hear. In its text: a number beside each displayed equation and before each caption, and a link to
+the glossary where one of its terms first falls.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import yaml
 from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 HERE = Path(__file__).resolve().parent
 GLOSSARY, NOTATION = "nbs/glossary", "nbs/notation"
@@ -68,6 +70,38 @@ def number_equations(app, doctree):
         node["ids"] = [f"eq-{k}", *node["ids"]]
         if node.get("label") in equations:
             equations[node["label"]] = (app.env.docname, node["number"])
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def number_figures(app, doctree):
+    "Chapter and count before each caption: Figure 5.3. Sphinx's own numbers know sections, and no chapters of this book."
+    chapter = number_of(app.env.docname)
+    figures = list(doctree.findall(nodes.figure))
+    captions = [(figure, node) for figure in figures for node in figure if isinstance(node, nodes.caption)]
+    numbers = app.env.metadata[app.env.docname].setdefault("figures", {})
+    for k, (figure, caption) in enumerate(captions if chapter else [], 1):
+        number = f"Figure {chapter}.{k}"
+        caption.insert(0, nodes.inline("", number, classes=["caption-number"]))
+        caption.insert(1, nodes.Text("\N{NO-BREAK SPACE} "))
+        numbers |= dict.fromkeys(figure["names"], number)
+
+
+class FigureReferences(SphinxPostTransform):
+    "``{numref}`` to a figure of any chapter: its number, and a link. What names no figure is left to Sphinx, which warns."
+
+    default_priority = 5  # before Sphinx resolves references
+
+    def run(self, **kwargs):
+        known = {name: (doc, number) for doc, about in self.env.metadata.items()
+                 for name, number in about.get("figures", {}).items()}
+        for node in list(self.document.findall(addnodes.pending_xref)):
+            if node.get("reftype") == "numref" and node["reftarget"] in known:
+                doc, number = known[node["reftarget"]]
+                uri = self.app.builder.get_relative_uri(self.env.docname, doc)
+                refuri = f"{uri if doc != self.env.docname else ''}#{nodes.make_id(node['reftarget'])}"
+                node.replace_self(nodes.reference("", number, internal=True, refuri=refuri))
 
 
 # --- terms ------------------------------------------------------------------------------------------------------------
@@ -220,6 +254,8 @@ def tidy(app, env, *args):
 
 def setup(app):
     app.connect("doctree-read", number_equations)
+    app.connect("doctree-read", number_figures)
+    app.add_post_transform(FigureReferences)
     app.connect("doctree-resolved", facts)
     app.connect("doctree-resolved", link_terms)
     app.connect("env-updated", tidy)

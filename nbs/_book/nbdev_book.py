@@ -12,6 +12,7 @@ directive                              in the book
 ``echo: false``  ``hide_input``        output only
 ``output: false``  ``hide_output``     code only
 ``code-fold: true``, ``false``         code behind a click; code open, however long (`folding.py`)
+``answer``                             code and output behind one click: an exercise's answer
 ``eval: false``  ``gpu``               shown, not run; stored outputs stay
 ``warning: false``                     standard error dropped
 ``label:``  ``fig-cap:``  ``fig-alt:`` numbered figure, target of ``{numref}``, alt text
@@ -92,6 +93,7 @@ def cell_tags(directives: dict[str, str], code: str) -> list[str]:
         "remove-output": "hide_output" in d or _is(d.get("output"), _FALSE),
         "skip-execution": "gpu" in d or _is(d.get("eval"), _FALSE),
         "hide-input": _is(d.get("code-fold"), _TRUE),
+        "hide-cell": "answer" in d,
         "keep-open": _is(d.get("code-fold"), _FALSE),
         "remove-stderr": _is(d.get("warning"), _FALSE),
         "nbdev-export": bool(d.keys() & _EXPORT),
@@ -110,6 +112,9 @@ def read_ipynb(text: str) -> nbformat.NotebookNode:
         tags = cell_tags(directives, cell.source)
         if tags:
             cell.metadata["tags"] = list(dict.fromkeys([*cell.metadata.get("tags", []), *tags]))
+        if "answer" in directives:
+            cell.metadata["mystnb"] = {f"code_prompt_{do}": f"{sign}\u00A0{do.replace('hide', 'fold')} the answer"
+                                       for do, sign in (("show", "\u25B8"), ("hide", "\u25BE"))}
         _figure(cell, directives)
     mark = fingerprint(nb)
     if mark:
@@ -253,8 +258,8 @@ def _cached_fingerprint(path: Path) -> str:
     return cells[0].source if cells and cells[0].get("id") == "fingerprint" else ""
 
 
-def number_no_figure(app, config):
-    "Few figures have captions: a number on some and none on the others would mislead. (Jupyter Book insists in code.)"
+def number_by_chapter(app, config):
+    "Sphinx numbers no figure: `apparatus.py` does, by the chapters' own numbers. (Jupyter Book insists in code.)"
     config.numfig = False
 
 
@@ -437,7 +442,7 @@ def add_mathjax(app, exc):
 
 
 def setup(app):
-    app.connect("config-inited", number_no_figure, priority=900)
+    app.connect("config-inited", number_by_chapter, priority=900)
     app.connect("env-get-outdated", outdated)
     app.connect("doctree-read", number_title, priority=100)
     app.connect("doctree-read", describe_images)
