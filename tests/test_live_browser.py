@@ -7,7 +7,7 @@ import pytest
 from test_live import a_model
 
 from musevae import widgets as w
-from musevae.live import export_decoder
+from musevae.live import _checksum, export_decoder
 from musevae.widgets.live import Knob, Live
 
 N, UNITS = 6, 6
@@ -174,6 +174,14 @@ def test_what_was_cut_says_so_on_the_page(visit, vae):
     short.codes = short.codes[:-2]
     page = visit(short, fails=True)
     assert "was the page cut?" in page.locator(".mv-failed").inner_text()
+
+
+def test_weights_that_are_no_numbers_are_named_on_the_page_in_one_line(visit, vae):
+    whole = a_live(vae)
+    broken = b"\x00\x7e" + whole.weights[2:]  # a NaN of sixteen bits, and a checksum that knows it
+    page = visit(a_live(vae, weights=broken, manifest=export_decoder(vae).manifest | dict(checksum=_checksum(broken))))
+    page.wait_for_selector(".mv-alert")
+    assert page.locator(".mv-alert").inner_text() == "weights: expected finite numbers in code.0.weight, got NaN or infinity"
 
 
 def test_sounds_are_at_one_level_and_begin_and_end_in_silence(visit, vae):

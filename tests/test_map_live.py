@@ -85,6 +85,71 @@ def test_a_place_between_dots_is_decoded_in_the_page_as_python_decodes_it(visit,
     assert name == (None if coordinates == "all" else f"clip{axes.places(np.array([z]), (0, 1), codes).carried[0]}")
 
 
+def test_a_place_that_is_dragged_is_seen_and_heard_on_the_way_and_sounds_whole_when_it_is_let_go(visit, run, measure):  # noqa: F811
+    page = visit(latent_map(run, decoded=(2, 3), seconds=0.6, live=export_decoder(run.vae)))
+    page.evaluate("""() => { const { grains } = document.querySelector('.mv').mvMap, play = grains.play.bind(grains);
+        globalThis.grained = [];
+        grains.play = (y, rate) => { grained.push([y.length / rate, Math.abs(y[0]), Math.abs(y.at(-1))]); play(y, rate); }; }""")
+    press(page)
+    answered(page, "page", "sound ")
+    page.locator(".mv").evaluate("e => delete e.dataset.played")
+    box = page.locator(".mv-canvas").bounding_box()
+    at = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])  # noqa: E731
+    page.mouse.move(*at(0.41, 0.37))
+    page.mouse.down()
+    for x in np.linspace(0.43, 0.6, 6):
+        page.mouse.move(*at(x, 0.4))
+        page.wait_for_timeout(30)
+    page.wait_for_function("() => grained.length > 0")
+    held = page.evaluate("""() => { const el = document.querySelector('.mv'), { answer, voice, sideImage } = el.mvMap;
+        return [+el.dataset.passed, answer, voice.playing, sideImage.src.slice(0, 14), 'played' in el.dataset]; }""")
+    assert held[0] >= 1 and held[1:] == [None, False, "data:image/png", False]  # nothing whole sounds while it is held
+    page.mouse.move(*at(0.41, 0.37))
+    page.mouse.up()
+    measure(f"map, let go: {answered(page, 'page', 'sound ')}")
+    page.evaluate("() => { globalThis.first = document.querySelector('.mv').mvMap.answer; }")
+    page.mouse.click(*at(0.41, 0.37))  # pressed where it was let go: the same sound, to the bit
+    page.wait_for_function("""() => { const { answer } = document.querySelector('.mv').mvMap;
+        return answer && answer !== first && ["sound", "z"].every((key) => String(answer[key]) === String(first[key])); }""")
+    assert all(0 < seconds < 0.4 and begin == end == 0 for seconds, begin, end in page.evaluate("grained"))
+
+
+def test_any_clip_takes_the_colour_of_any_other_by_keys_and_buttons(visit, run):  # noqa: F811
+    the_map = latent_map(run, decoded=(2, 3), seconds=0.6, live=export_decoder(run.vae))
+    page = visit(the_map, viewport=dict(width=390, height=900), has_touch=True, is_mobile=True)
+    codes = np.frombuffer(the_map.decoder_codes, "<f2").astype(float).reshape(6, -1)
+    units = the_map.decoder["manifest"]["units"]
+    page.evaluate("""() => { const { decoder } = document.querySelector('.mv').mvMap, own = decoder.place.bind(decoder);
+        decoder.place = (z, request) => { globalThis.asked = request.found; return own(z, request); };
+        document.querySelector('.mv').mvMap.choose(1); }""")
+    page.locator(".mv-canvas").focus()
+    page.keyboard.press("a")
+    page.evaluate("() => document.querySelector('.mv').mvMap.choose(4)")
+    page.locator(".mv-pair button", has_text="as B").tap()
+    slider = page.locator(".mv-pair input")
+    slider.focus()
+    page.keyboard.press("PageUp")
+    share = float(slider.input_value()) / 100
+    assert 0 < share < 1
+
+    def made(words):
+        page.wait_for_function("""(words) => { const { answer } = document.querySelector('.mv').mvMap;
+            return answer?.sound && answer.from === 'page' && answer.words.includes(words); }""", arg=words)
+        return page.evaluate("() => [Array.from(asked.code), String(document.querySelector('.mv').mvMap.answer.sound)]")
+
+    code, between = made("% of the way to the colour of clip")
+    wanted = codes[1].copy()
+    wanted[:units] += share * (codes[4, :units] - codes[1, :units])
+    assert np.abs(code - wanted).max() < 1e-9
+    page.locator(".mv-pair button", has_text="colour of A, rhythm of B").tap()
+    code, swapped = made("in the colour of clip")
+    assert np.array_equal(code, np.r_[codes[1, :units], codes[4, units:]]) and swapped != between
+    slider.focus()
+    page.keyboard.press("PageUp")
+    assert made("% of the way")[1] == between  # the slider brought back: the same sound, to the bit
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_what_is_stored_answers_where_weights_were_cut_and_without_a_worker_the_page_decodes(visit, run):  # noqa: F811
     cut = latent_map(run, decoded=(2, 3), seconds=0.3, live=export_decoder(run.vae))
     whole = cut.decoder_weights

@@ -99,3 +99,33 @@ function computer(manifest, weights, { patience = 3000 } = {}) {
     end() { ended = true; worker?.terminate(); },
   };
 }
+
+const RISE = 0.03; // s in which a grain takes over from the one before
+
+/** Short sounds that follow one another without a click, each looped until the next one. */
+class Grains {
+  play(y, rate) {
+    const { context } = stage;
+    if (context?.state !== "running") return;
+    stage.claim(this);
+    const now = context.currentTime, buffer = context.createBuffer(1, y.length, rate), source = context.createBufferSource(), gain = context.createGain();
+    buffer.copyToChannel(y, 0);
+    Object.assign(source, { buffer, loop: true });
+    gain.gain.setValueAtTime(0, now);
+    gain.gain.linearRampToValueAtTime(1, now + RISE);
+    source.connect(gain).connect(context.destination);
+    this.stop(RISE);
+    source.start(now);
+    this.line = { source, gain, begun: now };
+  }
+
+  stop(seconds = 0.01) {
+    if (!this.line) return;
+    const { source, gain, begun } = this.line, now = stage.context.currentTime;
+    gain.gain.cancelScheduledValues(now);
+    gain.gain.setValueAtTime(clamp((now - begun) / RISE, 0, 1), now); // where its rise has come to: what is cancelled would jump back
+    gain.gain.setTargetAtTime(0, now, seconds / 3);
+    source.stop(now + 2 * seconds);
+    this.line = null;
+  }
+}

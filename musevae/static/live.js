@@ -10,33 +10,6 @@ const SIGMAS = 3.5; // either side of a knob, as the histograms
 
 const { checksum } = musevaeEngine();
 
-/** Short sounds that follow one another without a click, each looped until the next one. */
-class Grains {
-  play(y, rate) {
-    const { context } = stage;
-    if (context?.state !== "running") return;
-    stage.claim(this);
-    const now = context.currentTime, buffer = context.createBuffer(1, y.length, rate), source = context.createBufferSource(), gain = context.createGain();
-    buffer.copyToChannel(y, 0);
-    Object.assign(source, { buffer, loop: true });
-    gain.gain.setValueAtTime(0, now);
-    gain.gain.linearRampToValueAtTime(1, now + 0.03);
-    source.connect(gain).connect(context.destination);
-    this.stop(0.03);
-    source.start(now);
-    this.line = { source, gain };
-  }
-
-  stop(seconds = 0.01) {
-    if (!this.line) return;
-    const { source, gain } = this.line, now = stage.context.currentTime;
-    gain.gain.cancelScheduledValues(now);
-    gain.gain.setTargetAtTime(0, now, seconds / 3);
-    source.stop(now + 2 * seconds);
-    this.line = null;
-  }
-}
-
 /** Codes and axes of the widget's clips: what a state means. `musevae.widgets.live.Live.code` does the same. */
 class Codes {
   constructor(model) {

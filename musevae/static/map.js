@@ -28,6 +28,9 @@ const gridOf = (model) => ({
   images: parts(model.get("grid_images"), model.get("grid_images_end")),
 });
 
+/** What an answer is called. */
+const nameOf = ({ words, carried }) => words ?? (carried ? `${carried}, carried here` : NOBODY);
+
 /** Addresses of pictures, made when first shown: `url(key, png)`. */
 function addresses() {
   const made = new Map();
@@ -52,6 +55,8 @@ class MapView {
     this.grid = storedGrid(this.cells, (q) => this.tileAddress(q));
     this.state = h("div", { class: "mv-note", role: "status" });
     this.decoder = carriedDecoder(model, this.grid, (words) => { this.state.textContent = words; });
+    this.grains = this.decoder && new Grains();
+    this.pair = this.decoder?.carries ? new Pair(this) : null;
     this.voice = new Voice({ onframe: (t) => this.onFrame(t), onstate: (on) => this.onState(on) });
     this.build();
     this.listen();
@@ -171,7 +176,7 @@ class MapView {
     this.button = playButton("the chosen clip", () => (this.voice.playing ? this.hush() : this.again()));
     this.shot = h("div", { class: "mv-shotbox mv-empty" }, this.sideImage, this.sideHead);
     this.side = h("div", { class: "mv-side" }, this.shot,
-      h("div", { class: "mv-bar" }, this.button, h("div", { class: "mv-what" }, this.sideName, this.sideGenre)), this.sideNear);
+      h("div", { class: "mv-bar" }, this.button, h("div", { class: "mv-what" }, this.sideName, this.sideGenre)), this.pair?.box ?? "", this.sideNear);
     return this.side;
   }
 
@@ -186,6 +191,7 @@ class MapView {
       h("span", {}, `Click a point to ${clips.sounds.length ? "hear" : "see"} it` +
         (!speaks ? "." : this.cells.carried || this.decoder?.carries ? ", an empty place to hear the nearest one carried there."
           : ", an empty place to hear what the decoder makes of it.")),
+      this.decoder ? h("span", {}, "Drag from an empty place: picture and sound follow.") : "",
       h("span", { class: "mv-keys" }, "Arrow keys walk from clip to clip, Enter plays, Escape stops" +
         (stored ? "; with Shift, arrows walk where no clip is." : ".")));
     this.show(this.imageAddress(this.example));
@@ -309,6 +315,7 @@ class MapView {
     this.sideNear.replaceChildren(h("span", {}, "nearest"), ...neighbours(this.clips, i).map((j) => this.chip(j)));
     this.live.textContent = `${names[i]}, ${genres[genre[i]]}`;
     this.el.dataset.selected = names[i];
+    this.pair?.offer();
     if (tell) this.tell({ selected: i });
     this.paint(false);
   }
@@ -325,18 +332,25 @@ class MapView {
     this.shot.classList.toggle("mv-empty", !src);
   }
 
+  /** All coordinates of a place of the plane. */
+  coordinates(place) {
+    const z = Array.from({ length: this.clips.k }, () => 0);
+    this.axes.forEach((j, q) => { z[j] = place[q]; });
+    return z;
+  }
+
   /** Ask for what the decoder makes of a place [x, y], and play it. */
-  playPlace([x, y]) {
-    const z = Array.from({ length: this.clips.k }, () => 0), request = new AbortController();
-    [z[this.axes[0]], z[this.axes[1]]] = [x, y];
-    const early = (found) => { if (found && !request.signal.aborted) this.present(found); };
-    const answer = ask(providers(this.decoder, this.kernel, this.grid), z, { axes: [...this.axes], signal: request.signal, model: this.model, early });
+  playPlace([x, y], dragged = false, found = null) {
+    const z = this.coordinates([x, y]), request = new AbortController();
+    const early = (made) => { if (made && !request.signal.aborted) this.present(made); };
+    const answer = ask(providers(this.decoder, this.kernel, this.grid), z, { axes: [...this.axes], signal: request.signal, model: this.model, early, dragged, found });
     if (!answer) {
       this.live.textContent = "no clip here";
       return;
     }
     this.asked?.abort();
     Object.assign(this, { asked: request, answer: null, quiet: false, selected: -1, hover: -1 });
+    this.pair?.offer();
     this.tip.hidden = true;
     this.sideName.textContent = NOBODY;
     this.sideNear.replaceChildren();
@@ -344,7 +358,7 @@ class MapView {
     this.voice.stop();
     this.moveTo([x, y]);
     this.tell({ selected: -1 });
-    answer.then((found) => { if (found?.from !== "grid" || this.answer?.from !== "grid") early(found); }); // the grid's may have come early
+    answer.then((made) => { if (made?.from !== "grid" || this.answer?.from !== "grid") early(made); }); // the grid's may have come early
   }
 
   /** Put the mark of a decoded place, and say where it is. */
@@ -360,7 +374,7 @@ class MapView {
   present(answer) {
     const from = this.answer?.sound ? this.voice.position : 0;
     this.answer = { ...answer, sound: answer.sound ?? this.answer?.sound ?? null };
-    this.sideName.textContent = answer.carried ? `${answer.carried}, carried here` : NOBODY;
+    this.sideName.textContent = nameOf(answer);
     this.moveTo(this.axes.map((j) => answer.z[j]));
     if (!this.model.get("asks")) this.tell({ place: [...this.axes, ...this.place] }); // who asks has told the kernel
     this.show(answer.picture);
@@ -369,12 +383,17 @@ class MapView {
 
   // --- pointer and keys ----------------------------------------------------------------------------------------------
 
+  /** What a finger's movement across the whole map is left to: up and down to the page, sideways to whoever can decode. */
+  get sideways() { return this.decoder ? "pan-y" : ""; }
+
   listen() {
+    this.canvas.style.touchAction = this.sideways;
     const { canvas, model } = this, on = (type, f, options) => canvas.addEventListener(type, f, options);
     on("pointermove", (event) => { if (this.view) this.onMove(event); });
     on("pointerleave", () => this.leave());
-    on("pointerdown", (event) => { if (!event.button) this.drag = { from: this.spot(event), pan: [...this.pan], moved: false }; });
+    on("pointerdown", (event) => { if (!event.button) this.drag = { from: this.spot(event), pan: [...this.pan], moved: false, id: event.pointerId }; });
     on("pointerup", (event) => this.onUp(event));
+    on("pointercancel", () => { this.drag = null; this.grains?.stop(); });
     on("wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
@@ -393,6 +412,7 @@ class MapView {
     this.asked?.abort();
     this.kernel.end();
     this.decoder?.end();
+    this.grains?.stop();
     this.model.off("change:selected", this.follow);
     this.voice.stop();
     this.url.free();
@@ -427,21 +447,60 @@ class MapView {
     this.canvas.style.cursor = i >= 0 ? "pointer" : this.drag?.moved ? "grabbing" : this.decoder || this.onGrid() ? "crosshair" : "default";
   }
 
-  /** Move the plane with the pointer; whether that is what the movement meant. */
+  /** Move the plane with the pointer, or the place that is decoded; whether that is what the movement meant. */
   dragged(spot) {
     const { drag } = this, move = [0, 1].map((q) => spot[q] - drag.from[q]);
     if (Math.hypot(...move) > 5) drag.moved = true;
-    if (!drag.moved || this.zoom <= 1) return false;
+    if (!drag.moved) return false;
+    if (this.zoom <= 1) return this.dragPlace(drag, spot);
     this.pan = [0, 1].map((q) => drag.pan[q] + move[q]);
     this.tip.hidden = true;
     this.paint();
     return true;
   }
 
+  /** Drag a place over the plane, from an empty one on: its picture follows, and a grain of its sound from where one last listened. */
+  dragPlace(drag, spot) {
+    drag.holds ??= Boolean(this.decoder?.able()) && this.under(drag.from, REACH) < 0;
+    if (!drag.holds) return false;
+    if (drag.second === undefined) this.take(drag);
+    const place = this.view.back(...spot);
+    this.moveTo(place);
+    this.pass(this.coordinates(place), drag.second, () => this.drag === drag);
+    return true;
+  }
+
+  /** Show and sound what is passed, as long as it is held. */
+  pass(z, second, held, found = null) {
+    this.decoder.pass(z, { axes: [...this.axes], second, found,
+      early: (answer) => { if (held()) this.showPassed(answer); }, grain: (y, rate) => { if (held()) this.grains.play(y, rate); } });
+  }
+
+  /** A drag begins: what sounded or was asked is over. */
+  take(drag) {
+    drag.second = this.voice.position;
+    if (drag.id !== undefined) this.canvas.setPointerCapture(drag.id);
+    stage.open().catch(() => {});
+    this.asked?.abort();
+    this.voice.stop();
+    Object.assign(this, { answer: null, quiet: false, selected: -1, hover: -1 });
+    this.tip.hidden = true;
+    this.sideNear.replaceChildren();
+    this.pair?.offer();
+  }
+
+  showPassed(answer) {
+    this.sideName.textContent = nameOf(answer);
+    this.show(answer.picture);
+    this.el.dataset.passed = String(1 + Number(this.el.dataset.passed ?? 0));
+  }
+
   onUp(event) {
     const was = this.drag, touch = event.pointerType === "touch";
     this.drag = null;
+    this.grains?.stop();
     if (!was || (was.moved && this.zoom > 1) || !this.view) return;
+    if (was.holds) { this.playPlace(this.view.back(...this.spot(event)), true); return; }
     const spot = this.spot(event), i = this.under(spot, touch ? FINGER : REACH);
     if (i < 0) this.playPlace(this.view.back(...spot));
     else {
@@ -463,14 +522,14 @@ class MapView {
 
   rescale(factor, spot = [this.view.width / 2, this.view.height / 2]) {
     Object.assign(this, rescaled(this, factor, spot, this.view.width, this.view.height));
-    this.canvas.style.touchAction = this.zoom > 1 ? "none" : "";
+    this.canvas.style.touchAction = this.zoom > 1 ? "none" : this.sideways;
     this.paint();
   }
 
   reset() {
     Object.assign(this, { zoom: 1, pan: [0, 0] });
     this.tip.hidden = true;
-    this.canvas.style.touchAction = "";
+    this.canvas.style.touchAction = this.sideways;
     this.paint();
   }
 
@@ -481,6 +540,7 @@ class MapView {
     else if (move) this.walk(move);
     else if (key === "Enter" || key === " ") { if (this.voice.playing) this.hush(); else this.again(); }
     else if (key === "Escape") { this.hush(); this.leave(); }
+    else if (this.pair && (key === "a" || key === "b")) this.pair.set(key === "a" ? 0 : 1);
     else if (key === "+" || key === "=") this.rescale(1.5);
     else if (key === "-") this.rescale(1 / 1.5);
     else if (key === "0") this.reset();

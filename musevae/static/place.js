@@ -4,7 +4,8 @@
 // promise of an answer; a promise that fails hands the question on to the next provider.
 //   z        all coordinates of the place, an array of k numbers
 //   request  {axes: [across, up], the plane that is drawn; signal: an AbortSignal, aborted once something else is chosen;
-//            model: the map's, with `get` and `set`; early(answer): shows an answer that a better one will follow}
+//            model: the map's, with `get` and `set`; early(answer): shows an answer that a better one will follow;
+//            dragged: the place is seen already, so nothing less than it is to be shown; found: its code, where it is known: {code, carried, words}}
 //   answer   {z: where it really is, sound: bytes of a file that browsers decode, or null; picture: an address for <img>, or "";
 //            from: whose it is ("grid", "kernel", "page", …); carried: the name of the clip that is carried to the place, if one is}
 // A script of the page that can decode registers itself, and is asked first: `musevaePlaces.push({ place(z, request) { … } })`.
@@ -102,29 +103,58 @@ export function carriedDecoder(model, stored, say) {
     way(nearest).forEach((step, q) => ways[axes[q]].forEach((v, u) => { made[u] += step * v; }));
     return { code: made, carried: carries ? nearest : -1 };
   };
-  const answer = async (z, { axes, early }) => {
+  /** The rhythm of clip i in a colour between those of two clips, and where that stands: axes of a global code are linear in it. */
+  const mixture = ({ rhythm, from, to, share }) => {
+    if (!codes) begin();
+    const mixed = codes.slice(rhythm * d, (rhythm + 1) * d), between = (a, b) => a + share * (b - a);
+    for (let u = 0; u < manifest.units; u++) mixed[u] = between(codes[from * d + u], codes[to * d + u]);
+    return { code: mixed, carried: rhythm, z: Array.from({ length: k }, (_, j) => between(points[from * k + j], points[to * k + j])) };
+  };
+  /** The picture of a place, and the job whose sound may follow; null if a newer place was asked. */
+  const draw = async (z, axes, known, frame = 0) => {
+    const found = known ?? code(z, axes), job = { version: ++version, z: found.code, how: "mean", seed: 0, at: frame, frames };
+    const drawn = await at.run("picture", job);
+    if (!drawn) return null;
+    paintPicture(canvas, drawn.x, spec.n_mels, spec.frames, frames);
+    const mine = { z, sound: null, picture: canvas.toDataURL(), from: "page", ...(carries ? { carried: names[found.carried] } : {}), words: found.words };
+    return { job, drawn, mine };
+  };
+  const fail = (error) => {
+    failed = true;
+    say(`nothing is decoded here, stored answers only: ${error.message}`);
+  };
+  const answer = async (z, { axes, early, found }) => {
     try {
-      const found = code(z, axes), job = { version: ++version, z: found.code, how: "mean", seed: 0, at: 0, frames };
-      const drawn = await at.run("picture", job);
-      if (!drawn) return null;
-      paintPicture(canvas, drawn.x, spec.n_mels, spec.frames, frames);
-      const mine = { z, sound: null, picture: canvas.toDataURL(), from: "page", ...(carries ? { carried: names[found.carried] } : {}) };
+      const seen = await draw(z, axes, found);
+      if (!seen) return null;
+      const { job, drawn, mine } = seen;
       if (job.version === version) early(mine);
       const heard = await at.run("window", job);
       if (heard) say(`model ${fingerprint} · ${WHERE[at.where()]} · picture ${Math.round(drawn.ms)} ms · sound ${Math.round(heard.ms)} ms`);
       return heard && { ...mine, sound: wav(heard.y, spec.sample_rate) };
     } catch (error) {
-      failed = true;
-      say(`nothing is decoded here, stored answers only: ${error.message}`);
+      fail(error);
       throw error;
+    }
+  };
+  /** A place that is passed: its picture to `early`, then a short sound from around `second` to `grain(y, rate)`. The newest place only: nothing queues. */
+  const pass = async (z, { axes, second, early, grain, found }) => {
+    try {
+      const seen = await draw(z, axes, found, Math.min(frames - 1, Math.round((second * spec.sample_rate) / spec.hop)));
+      if (!seen) return;
+      early(seen.mine);
+      const heard = await at.run("grain", seen.job);
+      if (heard) grain(heard.y, spec.sample_rate);
+    } catch (error) {
+      fail(error);
     }
   };
   say(`model ${fingerprint}, whose decoder this page carries`);
   return {
-    carries, code, run: (kind, job) => at.run(kind, job),
+    carries, code, mixture, pass, able: () => !failed, run: (kind, job) => at.run(kind, job),
     place(z, request) {
       if (failed) return null;
-      stored.place(z, request)?.then(request.early);
+      if (!request.dragged) stored.place(z, request)?.then(request.early);
       return answer(z, request);
     },
     end() { at?.end(); },

@@ -242,7 +242,7 @@ class LatentMap(Widget):
         ways, names = np.asarray(live.ways).tolist(), list(live.names)
         decoder = dict(manifest=dict(live.manifest), ways=ways, names=names, frames=live.frames)
         return dict(decoder=decoder, decoder_weights=live.weights, decoder_codes=np.asarray(live.codes).astype("<f2").tobytes(),
-                    _esm=engine() + scripts("core.js", "computer.js", "plane.js", "place.js", "map.js"))
+                    _esm=engine() + scripts("core.js", "computer.js", "plane.js", "place.js", "pair.js", "map.js"))
 
     def _asked(self, change):
         "Decode the place that was clicked (live kernel only)."
