@@ -4,8 +4,8 @@
     python benchmarks/visqol_audio.py DATA
 
 The clips and chains are those of `error_budget.py`. A window and what a chain makes of it are resampled to 48 kHz, where ViSQOL
-compares their gammatone spectrograms and maps the likeness to an opinion, `moslqo`: 1 to about 4.73. Means over clips, `_ci` half a
-95 % interval over clips (Student's t); where `quantity` is `against the default`, of each clip's difference to the chain without a
+compares their gammatone spectrograms and maps the likeness to an opinion, `moslqo`: 1 to about 4.73. Means over clips, `_ci` half
+a 95 % interval over clips (Student's t); where `quantity` is `against the default`, of each clip's difference to the chain without a
 network. The package is for this table alone and no part of the project's lock. Some four minutes on one core. Writes
 `nbs/results/visqol_audio.csv`.
 """
@@ -65,7 +65,8 @@ def main():
                 row = dict(data=data, chain=name, quantity=quantity, moslqo=round(float(mean), 4), moslqo_ci=round(float(half), 4))
                 rows.append(row | dict(clips=len(paths), weights=weights))
                 print(rows[-1], flush=True)
-    LEDGER.add(rows, dict(spec=SPEC, rate=RATE, voice=weights), data=[run.path.name, *(Path(p).stem for p in real)], seeds=0, whole=True)
+    measured = [run.path.name, *(Path(p).stem for p in real)]
+    LEDGER.add(rows, dict(spec=SPEC, rate=RATE, voice=weights), data=measured, seeds=0, whole=True)
 
 
 if __name__ == "__main__":
