@@ -4,9 +4,9 @@
     python benchmarks/visqol_audio.py DATA
 
 The clips and chains are those of `error_budget.py`. A window and what a chain makes of it are resampled to 48 kHz, where ViSQOL
-compares their gammatone spectrograms and maps the likeness to an opinion, `moslqo`: 1 to about 4.73. Means over clips, `_ci` half
-a 95 % interval over clips (Student's t); where `quantity` is `against the default`, of each clip's difference to the chain without a
-network. The package is for this table alone and no part of the project's lock. Some four minutes on one core. Writes
+compares their gammatone spectrograms and maps the likeness to an opinion, `moslqo`: 1 to about 4.73. Means over clips; `_ci`:
+half a 95 % interval over clips (Student's t); where `quantity` is `against the default`, of each clip's difference to the chain
+without a network. The package is for this table alone and no part of the project's lock. Some four minutes on one core. Writes
 `nbs/results/visqol_audio.csv`.
 """
 
