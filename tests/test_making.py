@@ -11,7 +11,7 @@ from test_cli import refused
 from test_prior_stage import PLAN, SPEC, made
 
 from musevae.cli import main
-from musevae.cli.making import LONGEST, stream_sound
+from musevae.cli.making import LONGEST, stream_sound, within_scale
 from musevae.runs import load_run, train
 from musevae.vocoder import get_inverter
 
@@ -44,6 +44,14 @@ def test_a_sample_is_as_long_as_asked_for(runs, seconds, grain, tmp_path, capsys
     assert {p.name for p in (tmp_path / "out").iterdir()} == {f"sample.00{i}.{kind}" for i in range(2) for kind in ("wav", "png")}
     before = (tmp_path / "out" / "sample.001.wav").read_bytes()
     assert main(words) == 0 and (tmp_path / "out" / "sample.001.wav").read_bytes() == before
+
+
+def test_what_gets_loud_later_is_bent_and_not_cut():
+    y = torch.linspace(-4, 4, 4001)
+    bent = within_scale(y)
+    assert torch.equal(bent[y.abs() <= 0.7], y[y.abs() <= 0.7]) and bent.abs().max() <= 1
+    steps = bent.diff()
+    assert (steps >= 0).all() and (bent[(y.abs() < 1.5)].abs() < 1).all() and steps.diff().abs().max() < 1e-4  # no fold, no corner
 
 
 def test_an_hour_comes_in_pieces_of_a_window_or_so(runs):
