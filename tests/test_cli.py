@@ -61,7 +61,7 @@ def refused(capsys, *argv, code=1):
 def test_every_command_of_the_public_surface_exists():
     assert set(cli.COMMANDS) == {
         "synth", "scan", "gtzan", "mel", "train", "sweep", "evaluate", "map", "reconstruct", "encode", "decode", "sample",
-        "morph", "swap", "info",
+        "morph", "swap", "voice", "info",
     }  # fmt: skip
 
 
