@@ -7,9 +7,9 @@ is the demo run's reconstruction they fit them to the blur. So before a voice is
 sound: here the start is the true power spectrum, and after 0, 3 (as in training) and 30 (as in use) multiplications fast
 Griffin-Lim makes the sound. Beside it the shipped voice, taught on true pictures, and the chain without a network.
 
-Clips, measures and intervals are those of `error_budget.py`; `picture` is the truth of the comparison, not the blurred one. The
-demo run has seen none of these clips. Columns: `start`, `fits` (multiplications), the measures, half a 95 % interval as `_ci`;
-where `quantity` is `against no network`, of each clip's difference. Some five minutes on one core.
+Clips, measures and intervals are those of `error_budget.py`; `mel_db` is the distance to the true picture, not to the blurred
+one. The demo run was trained on none of these clips. Columns: `start`, `fits` (multiplications), the measures, half a 95 %
+interval as `_ci`; where `quantity` is `against no network`, of each clip's difference. Some five minutes on one core.
 """
 
 import argparse
