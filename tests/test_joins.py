@@ -161,7 +161,7 @@ def test_joins_cannot_be_told_from_the_rest_of_real_music():
                 np.array([abs(10 * np.log10(power(i, i + 512) / power(i - 512, i))) for i in at]))
 
     found = {"in phase": [], "side by side": []}
-    inverter = get_inverter("fast-griffinlim", SPEC)
+    inverter = get_inverter(spec=SPEC)  # the voice: what the commands join
     for path in sorted(MINI.rglob("*.flac"))[::8][:12]:
         y = read_audio(path, seconds=25)
         ways = {"in phase": list(sound_of([levels_of(y)], inverter, samples=len(y))),

@@ -142,10 +142,27 @@ CHANGES = [dict(config=VoiceConfig(width=4, blocks=1)), dict(training=VoiceTrain
            dict(spec=MelSpec(seconds=1.0, scale="htk"))]
 
 
+def test_each_judgement_is_handed_on_once_its_checkpoint_stands(corpus, tmp_path):
+    "What stops a training there loses nothing of it."
+    told = []
+
+    def stop(judgement):
+        told.append((judgement["step"], (tmp_path / "training.safetensors").exists()))
+        if judgement["step"] == 4:
+            raise KeyboardInterrupt
+
+    begun = dict(training=SHORT, config=TINY, spec=SPEC)
+    with pytest.raises(KeyboardInterrupt):
+        train_voice(corpus, tmp_path, progress=stop, **begun)
+    assert told == [(0, False), (4, True)]
+    train_voice(corpus, tmp_path, progress=lambda judgement: told.append(judgement["step"]), **begun)
+    assert told[2:] == [8]  # neither of the others once more
+
+
 @pytest.mark.parametrize("change", CHANGES, ids=["config", "training", "spec"])
 def test_a_training_of_other_settings_is_refused(corpus, tmp_path, change):
     begun = dict(training=SHORT, config=TINY, spec=SPEC, progress=False)
-    train_voice(corpus, tmp_path, until=4, **begun)
+    train_voice(corpus, tmp_path, **begun)
     with pytest.raises(ValueError, match=r"cannot go on as another training: (config|training|mel)\.\w+: expected .*, got"):
         train_voice(corpus, tmp_path, **(begun | change))
 

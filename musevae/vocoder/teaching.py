@@ -7,8 +7,10 @@ __all__ = ['RESOLUTIONS', 'voice_loss', 'VoiceTraining', 'train_voice']
 
 # %% ../../nbs/11f_teaching.ipynb #3ef5456c
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,7 +145,7 @@ def _resume(path, net, optimiser, settings):
 
 
 def train_voice(corpus: pd.DataFrame, out: str | Path, training: VoiceTraining | None = None, *, config: VoiceConfig | None = None,
-                spec: MelSpec | None = None, until: int | None = None, progress: bool = True) -> VoiceNet:
+                spec: MelSpec | None = None, progress: bool | Callable[[dict[str, Any]], None] = True) -> VoiceNet:
     """Train a voice; goes on with the training in `out` if there is one, bit for bit.
 
     Args:
@@ -152,8 +154,8 @@ def train_voice(corpus: pd.DataFrame, out: str | Path, training: VoiceTraining |
         training: steps and the rest.
         config: size of the network.
         spec: of the pictures.
-        until: stop after this step, as if it had been killed then.
-        progress: say each judgement.
+        progress: say each judgement, or do this with it: a dictionary of `step`, `train` and `valid`. After step 0 the
+            checkpoint is on disk by then: what it raises stops the training, and nothing of it is lost.
 
     Raises:
         ValueError: for a corpus without one of the two parts, and for a training in `out` that was begun with other settings.
@@ -173,8 +175,12 @@ def train_voice(corpus: pd.DataFrame, out: str | Path, training: VoiceTraining |
         with torch.no_grad():
             found = float(np.mean([voice_loss(net, one).item() for one in unseen.split(1)]))
         history.append(dict(step=step, train=float(np.mean(losses)) if losses else None, valid=found))
-        if progress:
-            print(f"step {step}: {found:.4f} on clips that it does not train on", flush=True)
+
+    def said():
+        if callable(progress):
+            progress(history[-1])
+        elif progress:
+            print(f"step {step}: {history[-1]['valid']:.4f} on clips that it does not train on", flush=True)
 
     with locked(out):
         step, history, losses = 0, [], []
@@ -182,13 +188,15 @@ def train_voice(corpus: pd.DataFrame, out: str | Path, training: VoiceTraining |
             step, history = _resume(path, net, optimiser, settings)
         else:
             judged(0, [])
-        while step < min(training.steps, until or training.steps):
+            said()
+        while step < training.steps:
             losses.append(_step(net, optimiser, _drawn(paths, spec, training.seed, step, training.batch), training.rate_at(step)))
             step += 1
             if step % training.every == 0 or step == training.steps:
                 judged(step, losses)
                 losses = []
                 _store(path, net, optimiser, settings | dict(step=step, history=history))
+                said()
     net.about = settings | dict(step=step, history=history)
     return net.eval()
 
