@@ -80,25 +80,43 @@ def interval(each):
     return each.mean(), student.ppf(0.975, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each))
 
 
+def windows_of(paths):
+    "Sound, picture and reference of a window of each clip, a batch of one."
+    for path in paths:
+        y = torch.from_numpy(read_audio(path, start=10, seconds=SPEC.seconds))[None]
+        yield y, *SPEC.forward(y)
+
+
+def sets_of(data, clips):
+    "The demo run, clips of its corpus that it was not trained on, and at most so many of DATA, spread evenly."
+    run = demo_run(progress=False)
+    real = load_corpus(data, on_fault="ignore").path.tolist()
+    real = real[:: max(1, len(real) // clips)][:clips]
+    return run, run.corpus[run.corpus.split != "train"].path.tolist(), real
+
+
+def summary(measures, less, digits=3):
+    "Mean and half a 95 % interval of each measure, less that of another chain on the same clip."
+    row = {}
+    for measure, values in measures.items():
+        mean, half = interval(np.array(values) - np.array(less.get(measure, 0)))
+        row |= {measure: round(float(mean), digits), f"{measure}_ci": round(float(half), digits)}
+    return row
+
+
 def rows_of(data, paths, vae):
     "The rows of a set of clips: of each chain its measures, and their differences to the default's."
     found, seconds = {}, {}
-    for path in paths:
-        y = torch.from_numpy(read_audio(path, start=10, seconds=SPEC.seconds))[None]
-        x, ref_db = SPEC.forward(y)
+    for y, x, ref_db in windows_of(paths):
         for name, make in chains(y, x, ref_db, vae).items():
             start = time.process_time()
             made = make()
             seconds[name] = seconds.get(name, 0) + (time.process_time() - start) / len(paths)
             for measure, values in judge(y, made, x, ref_db).items():
                 found.setdefault(name, {}).setdefault(measure, []).extend(values.tolist())
-    found = {name: {k: np.array(v) for k, v in measures.items()} for name, measures in found.items()}
     for name, measures in found.items():
         for quantity, less in (("value", {}), ("against the default", found[DEFAULT])):
-            row = dict(data=data, chain=name, quantity=quantity)
-            for measure, values in measures.items():
-                mean, half = interval(values - less.get(measure, 0))
-                row |= {measure: round(float(mean), 3), f"{measure}_ci": round(float(half), 3)}
+            row = dict(data=data, chain=name, quantity=quantity) | summary(measures, less)
             yield row | dict(cpu_s=round(seconds[name], 3), clips=len(paths))
 
 
@@ -109,11 +127,8 @@ def main():
     parser.add_argument("--clips", type=int, default=30, help="of DATA, at most")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    run = demo_run(progress=False)
-    unseen = run.corpus[run.corpus.split != "train"]
-    real = load_corpus(options.data, on_fault="ignore").path.tolist()
-    real = real[:: max(1, len(real) // options.clips)][: options.clips]
-    rows = [*rows_of("made", unseen.path.tolist(), run.vae), *rows_of(options.data.name, real, None)]
+    run, unseen, real = sets_of(options.data, options.clips)
+    rows = [*rows_of("made", unseen, run.vae), *rows_of(options.data.name, real, None)]
     measured = [run.path.name, *(Path(p).stem for p in real)]
     weights = sha256(SHIPPED.read_bytes()).hexdigest()[:16]
     rows = [row | dict(weights=weights) for row in rows]

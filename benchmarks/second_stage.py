@@ -16,13 +16,10 @@ import argparse
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import torch
-from error_budget import SPEC, interval, judge
+from error_budget import SPEC, judge, sets_of, summary, windows_of
 from ledger import Ledger
 
-from musevae.corpus import load_corpus, read_audio
-from musevae.demo import demo_run
 from musevae.mel import kl_nnls
 from musevae.vocoder import get_inverter, stft
 from musevae.vocoder.voice import SHIPPED
@@ -52,19 +49,13 @@ def sounds(y, x, ref_db):
 def rows_of(data, paths, vae):
     "The rows of a set of clips."
     found = {}
-    for path in paths:
-        y = torch.from_numpy(read_audio(path, start=10, seconds=SPEC.seconds))[None]
-        x, ref_db = SPEC.forward(y)
+    for y, x, ref_db in windows_of(paths):
         for way, made in sounds(y, vae.reconstruct(x).clamp(0, 1), ref_db).items():
             for measure, values in judge(y, made, x, ref_db).items():
                 found.setdefault(way, {}).setdefault(measure, []).extend(values.tolist())
     for (start, fits), measures in found.items():
         for quantity, less in (("value", {}), ("against no network", found[PLAIN])):
-            row = dict(data=data, start=start, fits=fits, quantity=quantity)
-            for measure, values in measures.items():
-                mean, half = interval(np.array(values) - np.array(less.get(measure, 0)))
-                row |= {measure: round(float(mean), 3), f"{measure}_ci": round(float(half), 3)}
-            yield row | dict(clips=len(paths))
+            yield dict(data=data, start=start, fits=fits, quantity=quantity) | summary(measures, less) | dict(clips=len(paths))
 
 
 @torch.no_grad()
@@ -75,10 +66,7 @@ def main():
     parser.add_argument("--clips", type=int, default=30, help="of DATA, at most")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    run = demo_run(progress=False)
-    unseen = run.corpus[run.corpus.split != "train"].path.tolist()
-    real = load_corpus(options.data, on_fault="ignore").path.tolist()
-    real = real[:: max(1, len(real) // options.clips)][: options.clips]
+    run, unseen, real = sets_of(options.data, options.clips)
     weights = sha256(SHIPPED.read_bytes()).hexdigest()[:16]
     rows = []
     for data, paths in (("made", unseen), (options.data.name, real)):

@@ -14,14 +14,11 @@ import argparse
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import soxr
 import torch
-from error_budget import DEFAULT, SPEC, chains, interval
+from error_budget import DEFAULT, SPEC, chains, sets_of, summary, windows_of
 from ledger import Ledger
 
-from musevae.corpus import load_corpus, read_audio
-from musevae.demo import demo_run
 from musevae.vocoder.voice import SHIPPED
 
 RATE = 48_000  # Hz, of ViSQOL's audio mode
@@ -31,14 +28,12 @@ LEDGER = Ledger("visqol_audio", ["data", "chain", "quantity"], packages=("numpy"
 def opinions(paths, vae, api):
     "Chain -> the opinion of every clip, `(clips,)`."
     found = {}
-    for path in paths:
-        y = torch.from_numpy(read_audio(path, start=10, seconds=SPEC.seconds))[None]
-        x, ref_db = SPEC.forward(y)
+    for y, x, ref_db in windows_of(paths):
         truth = soxr.resample(y[0].double().numpy(), SPEC.sample_rate, RATE)
         for name, make in chains(y, x, ref_db, vae).items():
             made = soxr.resample(make()[0].double().numpy(), SPEC.sample_rate, RATE)
             found.setdefault(name, []).append(api.measure_from_arrays(truth, made, RATE).moslqo)
-    return {name: np.array(values) for name, values in found.items()}
+    return found
 
 
 def main():
@@ -52,17 +47,13 @@ def main():
     torch.set_num_threads(1)
     api = VisqolApi()
     api.create(mode="audio")
-    run = demo_run(progress=False)
-    unseen = run.corpus[run.corpus.split != "train"].path.tolist()
-    real = load_corpus(options.data, on_fault="ignore").path.tolist()
-    real = real[:: max(1, len(real) // options.clips)][: options.clips]
+    run, unseen, real = sets_of(options.data, options.clips)
     weights, rows = sha256(SHIPPED.read_bytes()).hexdigest()[:16], []
     for data, paths, vae in (("made", unseen, run.vae), (options.data.name, real, None)):
         found = opinions(paths, vae, api)
         for name, values in found.items():
-            for quantity, less in (("value", 0.0), ("against the default", found[DEFAULT])):
-                mean, half = interval(values - less)
-                row = dict(data=data, chain=name, quantity=quantity, moslqo=round(float(mean), 4), moslqo_ci=round(float(half), 4))
+            for quantity, less in (("value", {}), ("against the default", dict(moslqo=found[DEFAULT]))):
+                row = dict(data=data, chain=name, quantity=quantity) | summary(dict(moslqo=values), less, digits=4)
                 rows.append(row | dict(clips=len(paths), weights=weights))
                 print(rows[-1], flush=True)
     measured = [run.path.name, *(Path(p).stem for p in real)]

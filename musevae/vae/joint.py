@@ -46,7 +46,7 @@ class JointGaussian(nn.Module):
         n, units = mean.shape
         if std.shape != mean.shape or units != len(self.mean) or not (mean.isfinite().all() and std.isfinite().all()):
             raise ValueError(f"mean, std: expected finite numbers of shape (n, {len(self.mean)}), "
-                             f"got {tuple(mean.shape)} and {tuple(std.shape)}, finite or not")
+                             f"got {tuple(mean.shape)} and {tuple(std.shape)}, or numbers that are not finite")
         usual = self.trust * units / (n + self.trust * units)
         mean, std = mean.double().cpu(), std.double().cpu()  # alike on every device, and exact enough for a root
         centre = mean.mean(0)
