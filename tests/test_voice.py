@@ -241,7 +241,7 @@ def test_the_file_in_the_package_says_what_it_is():
 def test_the_verdict_was_passed_on_these_weights_and_they_earn_their_place():
     table = pd.read_csv(ROOT / "nbs" / "results" / "error_budget.csv")
     assert (table.weights == sha256(SHIPPED.read_bytes()).hexdigest()[:16]).all()
-    gaps = table[table.quantity == "against the default"].set_index(["data", "chain"]).loc[:, "lsd_db":"mel_db_ci"]
+    gaps = table[table.quantity == "against no network"].set_index(["data", "chain"]).loc[:, "lsd_db":"mel_db_ci"]
     for data in gaps.index.unique("data"):
         gap = gaps.loc[(data, "mel: voice, guessed phase")]
         for measure in ("lsd_db", "transient_db"):
