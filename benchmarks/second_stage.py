@@ -30,7 +30,7 @@ from musevae.vocoder import get_inverter, stft
 from musevae.vocoder.teaching import VoiceTraining, train_voice
 from musevae.vocoder.voice import SHIPPED, load_voice, save_voice
 
-PLAIN, SHIPS, FITS, STEPS = ("smooth", 100), ("voice", 30), (0, 3, 30), 300
+PLAIN, SHIPS, FITS, STEPS = ("smooth", 100), ("voice", 30), (0, 3, 30), 1000
 LEDGER = Ledger("second_stage", ["data", "start", "fits", "quantity"], packages=("numpy",))
 
 
@@ -38,7 +38,7 @@ def second_stage(run):
     "The voice that was taught on what a run makes, as a file in a folder beside the run's."
     corpus = split_clips(made_corpus(clips=110, seed=1), fractions=(0.98, 0.02, 0), seed=0)
     out = run.path.parent / f"second-stage-{run.path.name}"
-    net = train_voice(corpus, out, VoiceTraining(steps=STEPS, rate=1e-3, every=50), begin=load_voice(), through=run.vae)
+    net = train_voice(corpus, out, VoiceTraining(steps=STEPS, rate=1e-3, every=100), begin=load_voice(), through=run.vae)
     return save_voice(net, out / "voice.safetensors", data_name="made clips of seed 1, through the demo run")
 
 

@@ -84,7 +84,7 @@ PLAN = {
     "coordinates": ("features geometry latent mel pulse vae vae.globalcode windows", ""),
     "vocoder.phase": ("", ""),
     "vocoder.voice": ("mel mel.filterbank store", ""),
-    "vocoder.teaching": ("corpus identity mel store vae vae.pretrained vocoder.phase vocoder.voice", ""),
+    "vocoder.teaching": ("corpus identity mel mel.filterbank store vae vae.pretrained vocoder.phase vocoder.voice", ""),
     "vocoder": ("mel vocoder.phase", "vocoder.voice"),
     "vocoder.joins": ("mel vocoder", ""),
     "codes": ("mel store vae vae.pretrained", ""),

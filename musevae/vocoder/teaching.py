@@ -21,6 +21,7 @@ from torch import nn
 from ..corpus import read_audio
 from ..identity import differences
 from ..mel import MelSpec
+from ..mel.filterbank import mel_tensors
 from ..store import folder, key_of, locked, writing
 from ..vae.pretrained import weights_key
 from .phase import istft, stft
@@ -48,6 +49,14 @@ def _magnitudes(y, n_fft, hop):
     return (z.real.square() + z.imag.square() + 1e-16).sqrt()
 
 
+def _bands(magnitudes, spec):
+    "Mel magnitudes `(batch, n_mels, frames)` of linear ones `(batch, bins, frames)`, with a gradient everywhere."
+    power = magnitudes.square().mT.flatten(0, 1)
+    blocks = mel_tensors(spec, power.device, power.dtype).blocks
+    mel = torch.cat([power[:, first:last].mm(block) for first, last, block in blocks], 1)
+    return (mel + 1e-16).sqrt().unflatten(0, (len(magnitudes), -1)).mT
+
+
 def voice_loss(net: VoiceNet, y: torch.Tensor, *, through: "VAE | None" = None) -> torch.Tensor:
     """How far the voice's magnitudes are from those of sounds, at three resolutions; the true phase stands in for the two others.
 
@@ -55,6 +64,8 @@ def voice_loss(net: VoiceNet, y: torch.Tensor, *, through: "VAE | None" = None) 
         net: the voice.
         y: windows `(batch, samples)` of its spec.
         through: a model whose reconstruction the voice sees in place of the picture.
+
+    The mel bands of a voice that mends count as a fourth resolution: nothing else ties them to the true picture.
     """
     spec, z = net.spec, stft(y, net.spec)
     x, ref_db = spec.forward(y)
@@ -66,7 +77,9 @@ def voice_loss(net: VoiceNet, y: torch.Tensor, *, through: "VAE | None" = None) 
     sound = istft(made * (z / z.abs().clamp_min(1e-9)), spec, spec.samples)
     for n_fft, hop in RESOLUTIONS:
         total = total + _distance(_magnitudes(sound, n_fft, hop), _magnitudes(y, n_fft, hop))
-    return total / (1 + len(RESOLUTIONS))
+    if net.config.mends:
+        total = total + _distance(_bands(made, spec), _bands(z.abs(), spec))
+    return total / (1 + len(RESOLUTIONS) + net.config.mends)
 
 # %% ../../nbs/11f_teaching.ipynb #9cd118fa
 @dataclass(frozen=True)
