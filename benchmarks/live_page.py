@@ -39,7 +39,8 @@ LEDGER = Ledger("live_page", ["what"], packages=("playwright",))
 
 def row(what, values, unit, worst=np.max):
     "One quantity's row."
-    return dict(what=what, unit=unit, median=round(float(np.median(values)), 3), most=round(float(worst(values)), 3), n=len(values))
+    median, most = (round(float(of(values)), 3) for of in (np.median, worst))
+    return dict(what=what, unit=unit, median=median, most=most, n=len(values))
 
 
 def timed(what, values):
