@@ -3,10 +3,11 @@
     python benchmarks/live_page.py _build/html/nbs/09g_live.html _build/html/nbs/index.html [--before COMMIT]
 
 The first page carries the decoder under the hand, the second the map; both are opened from the file system, without a network,
-in a headless Chromium that has one core. Times are read in the page itself, `n` times each: `picture, made` and `grain, made` are
-the worker's own, `seen` and `heard` run from the change of a knob (of a place, on the map) until the picture is painted and the
-grain handed to the loudspeaker, `window, heard` from letting go until the sound runs. The page is opened anew for the start: until
-what is stored answers, until the decoder's first picture and first window are there. On the map the decoder begins with the first press.
+in a headless Chromium that has one core, and before each repetition the program waits for that core to be idle. Times are read in
+the page itself: `picture, made`, `grain, made` and `window, made` are the worker's own; `seen` and `heard` run from the change of
+a knob (on the map: of a place) until the picture is painted and the grain is handed to the loudspeaker, `window, heard` from letting
+go until the sound runs. The page is opened anew for the start: until what is stored can answer, until the decoder's first picture
+and first window are there. On the map the decoder begins with the first press.
 
 Parity, of the demo run on windows it was not trained on: root mean square of the picture's difference to Python's, of the
 magnitude's where it is above 60 dB below its peak, and the log-spectral distance of two sounds that began with the same phases.
@@ -21,6 +22,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +68,13 @@ KNOB = """async (part) => {  // a knob is held, turned a little, let go
 }"""
 
 PLACE = """async (part) => {  // a place without a clip is held, moved a little, let go
-    const el = document.querySelector('.mv-map').closest('.mv'), map = el.mvMap, now = () => performance.now(), held = {}, said = [];
+    const el = document.querySelector('.mv-map').closest('.mv'), map = el.mvMap, now = () => performance.now(), held = {};
     const { view } = map, place = view.back(view.width * (0.5 + 0.1 * part), view.height * 0.4), z = map.coordinates(place);
     map.take(held);
     delete el.dataset.played;
     const begun = now(), times = {};
-    await map.decoder.pass(z, { axes: [...map.axes], second: 0, early: (answer) => { map.showPassed(answer); times.seen = now() - begun; },
+    await map.decoder.pass(z, { axes: [...map.axes], second: 0,
+      early: (answer) => { map.showPassed(answer); times.seen = now() - begun; },
       grain: (y, rate) => { map.grains.play(y, rate); times.heard = now() - begun; } });
     map.grains.stop();
     const freed = now();
@@ -83,8 +87,8 @@ FIRST = """async () => {  // the map's decoder begins with the first press
     const el = document.querySelector('.mv-map').closest('.mv'), map = el.mvMap, { view } = map, begun = performance.now();
     const own = map.present.bind(map), times = {};
     map.present = (answer) => {
-        times[answer.from === 'grid' ? 'stored answer, after the press' : answer.sound ? 'first window, after the press' : 'first picture, after the press']
-            ??= performance.now() - begun;
+        const what = answer.from === 'grid' ? 'stored answer' : answer.sound ? 'first window' : 'first picture';
+        times[`${what}, after the press`] ??= performance.now() - begun;
         own(answer);
     };
     map.playPlace(view.back(view.width * 0.55, view.height * 0.4));
@@ -95,7 +99,11 @@ FIRST = """async () => {  // the map's decoder begins with the first press
 STEPS = """(z) => {  // one picture of each of two scripts, in turns, step by step
     const times = decoders.map(() => ({}));
     decoders.forEach((d, which) => {
-        const step = (name, f) => { const begun = performance.now(), made = f(); times[which][name] = performance.now() - begun; return made; };
+        const step = (name, f) => {
+            const begun = performance.now(), made = f();
+            times[which][name] = performance.now() - begun;
+            return made;
+        };
         const moved = step('fields', () => d.fields(z.slice(0, d.units))), h = step('linear part', () => d.linear(z, moved));
         const a = step('link', () => d.link(h)), more = step('filter', () => d.correction(h));
         step('finish', () => d.finish(a.map((v, i) => v + 4 * more[i])));
@@ -106,9 +114,25 @@ STEPS = """(z) => {  // one picture of each of two scripts, in turns, step by st
 
 PARITY = """([z, x]) => {
     const picture = D.picture(z), { frames, samples } = V.spec, phase = V.phases(0, frames, 3);
-    const m = V.magnitude(V.power(Float64Array.from(x), 0), frames, { iterations: 40 }), y = V.sound(m, samples, phase, { iterations: 32 });
+    const m = V.magnitude(V.power(Float64Array.from(x), 0), frames, { iterations: 40 });
+    const y = V.sound(m, samples, phase, { iterations: 32 });
     return [picture, m, phase, y].map((v) => Array.from(v));
 }"""
+
+
+def quiet(core, share=0.9, seconds=0.25, patience=60):
+    "Wait until the others leave `core` alone: idle for that share of the time; give up after a while. Linux only."
+    def times():
+        [line] = [line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} ")]
+        ticks = np.array(line.split()[1:9], int)
+        return ticks[3] + ticks[4], ticks.sum()
+
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        (idle, whole), _ = times(), time.sleep(seconds)
+        more, all_of_it = times()
+        if more - idle >= share * (all_of_it - whole):
+            return
 
 
 def rows_of(page, measured, unit="ms"):
@@ -128,7 +152,8 @@ def sizes_of(file):
     scripts = [model["state"].get("_esm", "") for model in models]
     if not weights:
         raise SystemExit(f"{file}: expected a page that carries a decoder, got none")
-    return [("whole page", len(text.encode()) / 1e6), ("weights, as text", sum(map(len, weights)) / 1e6), ("scripts", sum(map(len, scripts)) / 1e6)]
+    sizes = {"whole page": [text], "weights, as text": weights, "scripts": scripts}
+    return [(what, sum(len(part.encode()) for part in found) / 1e6) for what, found in sizes.items()]
 
 
 def opened(window, file, selector, faults):
@@ -143,9 +168,10 @@ def opened(window, file, selector, faults):
     return page
 
 
-def starts(window, file, selector, n, faults, more=None):
+def starts(window, file, selector, n, faults, calm, more=None):
     "The page opened `n` times: when it was able to answer, ms since the navigation began."
     for _ in range(n):
+        calm()
         page = opened(window, file, selector, faults)
         if more:
             found = {"stored answer": page.evaluate("firstSeen['data-mounted']")} | page.evaluate(more)
@@ -157,13 +183,16 @@ def starts(window, file, selector, n, faults, more=None):
         yield {f"start: {name}": value for name, value in found.items()}
 
 
-def turns(window, file, selector, script, n, faults):
+def turns(window, file, selector, script, n, faults, calm):
     "A knob or a place moved `n` times on a warm page."
     page = opened(window, file, selector, faults)
     parts = np.resize([-1, 1], n + 3) * np.linspace(0.2, 1, n + 3)
-    found = [page.evaluate(script, float(part)) for part in parts][3:]  # the first ones find scripts that are not compiled yet
+    found = []
+    for part in parts:
+        calm()
+        found.append(page.evaluate(script, float(part)))
     page.context.close()
-    return found
+    return found[3:]  # the first ones find scripts that are not compiled yet
 
 
 def parity(window, vae, x):
@@ -174,7 +203,8 @@ def parity(window, vae, x):
     for one in x.split(1):
         z = vae.encode(one).mean
         there = vae.picture(z).clamp(0, 1)
-        picture, m, phase, y = (torch.tensor(v, dtype=torch.float64) for v in page.evaluate(PARITY, [z[0].tolist(), there.ravel().tolist()]))
+        found = page.evaluate(PARITY, [z[0].tolist(), there.ravel().tolist()])
+        picture, m, phase, y = (torch.tensor(v, dtype=torch.float64) for v in found)
         wanted = spec.stft_magnitude(there.double(), torch.zeros(1), iterations=40)
         m, phase = (v.view(spec.frames, -1).T[None] for v in (m, phase))
         loud = wanted > wanted.max() / 1000
@@ -185,9 +215,10 @@ def parity(window, vae, x):
     page.close()
 
 
-def before_and_now(window, commit, vae, z, n):
+def before_and_now(window, commit, vae, z, n, calm):
     "The scripts of a commit and of the working tree in turns: rows of the one, rows of the other."
-    text = subprocess.run(["git", "-C", ROOT, "show", f"{commit}:musevae/static/decoder.js"], capture_output=True, text=True, check=True).stdout
+    show = ["git", "-C", ROOT, "show", f"{commit}:musevae/static/decoder.js"]
+    text = subprocess.run(show, capture_output=True, text=True, check=True).stdout
     now = (ROOT / "musevae" / "static" / "decoder.js").read_text(encoding="utf8")
     page = window.new_page()
     page.add_script_tag(content="globalThis.decoders = [];")
@@ -195,10 +226,13 @@ def before_and_now(window, commit, vae, z, n):
         page.add_script_tag(content=f"{script}globalThis.E = musevaeEngine();")
         assert carry(page, export_decoder(vae)) is None
         page.evaluate("decoders.push(D)")
-    found = [page.evaluate(STEPS, (z + 0.001 * i).tolist()) for i in range(n + 10)][10:]
+    found = []
+    for i in range(n + 20):
+        calm()
+        found.append(page.evaluate(STEPS, (z + 0.001 * i).tolist()))
     page.close()
     for which, name in enumerate((f"scripts of {commit}", "scripts of now")):
-        yield from rows_of(name, [pair[which] for pair in found])
+        yield from rows_of(name, [pair[which] for pair in found[20:]])
 
 
 @torch.no_grad()
@@ -209,24 +243,26 @@ def main():
     parser.add_argument("map", type=Path, help="built page with a map that decodes")
     parser.add_argument("--before", help="a commit whose scripts are timed beside today's")
     parser.add_argument("--n", type=int, default=30, help="repetitions")
-    parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--core", type=int, default=0, help="that the browser is kept on")
     options = parser.parse_args()
     torch.set_num_threads(1)
     run = demo_run(progress=False)
-    x = run.windows("test").tensor()[:: 5][:10]
+    x = run.windows("test").tensor()[::5][:10]
+    calm = partial(quiet, options.core)
     mine, faults, rows = os.sched_getaffinity(0), [], []
     with sync_playwright() as playwright:
         os.sched_setaffinity(0, {options.core})  # the browser's processes keep it
         window = playwright.chromium.launch(executable_path=chromium.find(), args=FLAGS)
         os.sched_setaffinity(0, mine - {options.core} or mine)
-        for name, file, selector, script, first in (("decoder under the hand", options.hand, ".mv-live", KNOB, None), ("map", options.map, ".mv-map", PLACE, FIRST)):
-            rows += rows_of(name, turns(window, file, selector, script, options.n, faults))
-            rows += rows_of(name, list(starts(window, file, selector, options.n, faults, first)))
+        for name, file, selector, script, first in (("under the hand", options.hand, ".mv-live", KNOB, None),
+                                                    ("map", options.map, ".mv-map", PLACE, FIRST)):
+            rows += rows_of(name, turns(window, file, selector, script, options.n, faults, calm))
+            rows += rows_of(name, list(starts(window, file, selector, options.n, faults, calm, first)))
             for quantity, size in sizes_of(file):
                 rows += rows_of(name, [{quantity: size}], "MB")
         rows += rows_of("parity with Python", list(parity(window, run.vae, x)), "dB")
         if options.before:
-            rows += before_and_now(window, options.before, run.vae, run.vae.encode(x[:1]).mean[0], options.n)
+            rows += before_and_now(window, options.before, run.vae, run.vae.encode(x[:1]).mean[0], options.n, calm)
         window.close()
     assert not faults, faults
     for row in rows:
