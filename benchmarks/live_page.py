@@ -5,7 +5,7 @@
 The first page carries the decoder under the hand, the second the map; both are opened from the file system, without a network,
 in a headless Chromium that has one core, and before each repetition the program waits for that core to be idle. Times are read in
 the page itself: `picture, made`, `grain, made` and `window, made` are the worker's own; `seen` and `heard` run from the change of
-a knob (on the map: of a place) until the picture is painted and the grain is handed to the loudspeaker, `window, heard` from letting
+a knob (on the map: of a place) until the picture is painted and the grain goes to the loudspeaker, `window, heard` from letting
 go until the sound runs. The page is opened anew for the start: until what is stored can answer, until the decoder's first picture
 and first window are there. On the map the decoder begins with the first press.
 
