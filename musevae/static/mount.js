@@ -138,6 +138,7 @@
       } catch (error) {
         fail(el, error);
       }
+      if (el.previousElementSibling?.matches(".mv-room")) el.previousElementSibling.remove(); // it stands in its place now
       await new Promise((done) => setTimeout(done)); // let the page breathe between two widgets
     }
     document.documentElement.dataset.widgets = "mounted";
