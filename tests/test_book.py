@@ -284,7 +284,7 @@ def test_pictures_say_how_large_they_are(tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
     files = {"x.png": tmp_path / "x.png"}
     assert reader.with_sizes('<img alt="a" src="../_images/x.png" />', files) == (
-        '<img width="30" height="20" alt="a" src="../_images/x.png" />')
+        '<img width="30" height="20" style="--mv-wide: 30px" alt="a" src="../_images/x.png" />')
     for other in ('<img src="../_images/y.png"/>', '<img width="5" src="../_images/x.png"/>'):
         assert reader.with_sizes(other, files) == other
 

@@ -88,7 +88,7 @@ def pictures(app) -> dict[str, Path]:
 
 
 def with_sizes(body: str, files: dict[str, Path]) -> str:
-    """The page's `body` with width and height, in pixels, of the PNG pictures that say neither.
+    """The page's `body` with width and height, in pixels, of the PNG pictures that say neither; `--mv-wide` is for the style sheet.
 
     Args:
         body: HTML.
@@ -100,6 +100,6 @@ def with_sizes(body: str, files: dict[str, Path]) -> str:
             return image[0]
         with files[name[1]].open("rb") as file:
             wide, high = struct.unpack(">II", file.read(24)[16:])
-        return f'<img width="{wide}" height="{high}"{image[0][4:]}'
+        return f'<img width="{wide}" height="{high}" style="--mv-wide: {wide}px"{image[0][4:]}'
 
     return re.sub(r"<img\s[^>]*>", sized, body)
