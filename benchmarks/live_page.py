@@ -11,7 +11,7 @@ and first window are there. On the map the decoder begins with the first press.
 
 Parity, of the demo run on windows it was not trained on: root mean square of the picture's difference to Python's, of the
 magnitude's where it is above 60 dB below its peak, and the log-spectral distance of two sounds that began with the same phases.
-With `--before` the scripts of that commit are timed in turns with those of the working tree, step by step, on one page.
+With `--before` the scripts of that commit make pictures in turns with those of the working tree, on one page.
 
 A machine that others use makes times on the clock longer. So beside them stand processor times, of all threads of the page's
 process, and with every row the machine's `load`: how many processes wanted a core in the last minute.
@@ -109,22 +109,6 @@ FIRST = """async () => {  // the map's decoder begins with the first press
     };
     map.playPlace(view.back(view.width * 0.55, view.height * 0.4));
     await until(() => 'first window, after the press' in times);
-    return times;
-}"""
-
-STEPS = """(z) => {  // one picture of each of two scripts, in turns, step by step
-    const times = decoders.map(() => ({}));
-    decoders.forEach((d, which) => {
-        const step = (name, f) => {
-            const begun = performance.now(), made = f();
-            times[which][name] = performance.now() - begun;
-            return made;
-        };
-        const moved = step('fields', () => d.fields(z.slice(0, d.units))), h = step('linear part', () => d.linear(z, moved));
-        const a = step('link', () => d.link(h)), more = step('filter', () => d.correction(h));
-        step('finish', () => d.finish(a.map((v, i) => v + 4 * more[i])));
-        step('picture', () => d.picture(z));
-    });
     return times;
 }"""
 
@@ -259,7 +243,7 @@ def parity(window, vae, x):
     page.close()
 
 
-def before_and_now(window, commit, vae, z, n, calm):
+def before_and_now(window, commit, vae, z, n):
     "The scripts of a commit and of the working tree in turns: rows of the one, rows of the other."
     show = ["git", "-C", ROOT, "show", f"{commit}:musevae/static/decoder.js"]
     text = subprocess.run(show, capture_output=True, text=True, check=True).stdout
@@ -272,16 +256,16 @@ def before_and_now(window, commit, vae, z, n, calm):
         page.evaluate("decoders.push(D)")
     used, found = processor(window), []
     for i in range(n + 20):
-        calm()
-        other = (z + 0.001 * i).tolist()
-        found.append(page.evaluate(STEPS, other))
-        for which, times in enumerate(found[-1]):
+        times = []
+        for which in (0, 1):
             begun = used()
+            other = (z + 0.001 * i).tolist()
             page.evaluate("([z, which]) => { for (let i = 0; i < 5; i++) decoders[which].picture(z); }", [other, which])
-            times["picture, processor time"] = (used() - begun) / 5
+            times.append({"picture, processor time": (used() - begun) / 5})
+        found.append(times)
     page.close()
     for which, name in enumerate((f"scripts of {commit}", "scripts of now")):
-        yield from rows_of(name, [pair[which] for pair in found[20:]])
+        yield from rows_of(name, [times[which] for times in found[20:]])  # the first ones find scripts that are not compiled yet
 
 
 @torch.no_grad()
@@ -312,7 +296,7 @@ def main():
         rows += rows_of("under the hand", list(processor_times(window, options.hand, options.n, faults)))
         rows += rows_of("parity with Python", list(parity(window, run.vae, x)), "dB")
         if options.before:
-            rows += before_and_now(window, options.before, run.vae, run.vae.encode(x[:1]).mean[0], options.n, calm)
+            rows += before_and_now(window, options.before, run.vae, run.vae.encode(x[:1]).mean[0], options.n)
         window.close()
     assert not faults, faults
     for row in rows:
