@@ -54,13 +54,15 @@ class Visit:
 
 
 @contextmanager
-def visit(browser, path: Path, *, query: str = "", width: int = 1440, height: int = 900, **context):
-    "Open the file `path` with the network off."
+def visit(browser, path: Path, *, query: str = "", width: int = 1440, height: int = 900, slower: float = 1, **context):
+    "Open the file `path` with the network off; `slower`: by how much the browser slows its scripts down."
     room = browser.new_context(viewport={"width": width, "height": height}, **context)
     room.set_offline(True)
     room.add_init_script(WATCH_SHIFTS)
     page = room.new_page()
     page.set_default_timeout(90_000)  # a busy machine is slow, not wrong
+    if slower > 1:
+        room.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
     seen = Visit(page)
     page.on("request", lambda r: None if r.url.startswith(LOCAL) else seen.remote.append(r.url))
     page.on("requestfailed", lambda r: seen.failed.append(r.url) if r.url.startswith("file:") else None)

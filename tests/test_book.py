@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import json
 import re
 import sys
 from configparser import ConfigParser
@@ -24,6 +25,7 @@ def load(name):
     return module
 
 
+load("places")
 reader = load("nbdev_book")
 show_doc = load("show_doc")
 contents = load("contents")
@@ -265,6 +267,26 @@ def test_places_of_widgets_say_what_stands_there():
     body = reader.with_places(f"<p>{marker % 'a'}</p>{marker % 'b'}", state)
     assert f'<p><div class="mv-place" data-widget="LatentMap">{marker % "a"}</div></p>' in body
     assert f'<div class="mv-place" data-widget="">{marker % "b"}</div>' in body
+
+
+def test_the_room_of_players_has_a_box_for_each_and_their_words():
+    marker = '<script type="application/vnd.jupyter.widget-view+json">{"model_id": "a"}</script>'
+    model = {"_anywidget_id": "musevae.widgets.Players", "_css": ".mv {}", "titles": ["a < b", "c"], "durations": [2.0, 3.5]}
+    state = f'<script type="x">{{"state": {{"a": {{"state": {json.dumps(model)}}}}}}}</script>'
+    body = reader.with_places(marker * 2, state)
+    assert body.count('class="mv-room') == 2 and body.count("<style>") == 1, "the look once, a room for each widget"
+    assert body.count('class="mv-card"') == 4 and "a &lt; b" in body and "/ 3.5 s" in body
+
+
+def test_pictures_say_how_large_they_are(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (30, 20)).save(tmp_path / "x.png")
+    files = {"x.png": tmp_path / "x.png"}
+    assert reader.with_sizes('<img alt="a" src="../_images/x.png" />', files) == (
+        '<img width="30" height="20" style="--mv-wide: 30px" alt="a" src="../_images/x.png" />')
+    for other in ('<img src="../_images/y.png"/>', '<img width="5" src="../_images/x.png"/>'):
+        assert reader.with_sizes(other, files) == other
 
 
 # --- show_doc -----------------------------------------------------------------------------------------------------

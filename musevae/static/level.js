@@ -228,7 +228,7 @@ function draw(model, el) {
     h("div", { class: "mv-bar" }, button, title ? h("span", { class: "mv-title" }, title) : null, time),
     h("div", { class: "mv-ends" }, h("span", {}, "cheap"), h("div", { class: "mv-track" }, marks, slider),
       h("span", {}, "dear")),
-    h("div", { class: "mv-facts" }, ...facts),
+    h("div", { class: "mv-readings" }, ...facts),
     h("div", { class: "mv-plots" }, units, plane),
     h("div", { class: "mv-where mv-said" }, heard), view.frame));
   clock(time, 0, duration);

@@ -127,6 +127,10 @@
     for (const [id, model] of Object.entries(JSON.parse(state.textContent).state)) models.set(id, new Model(id, model));
     state.remove();
     models.forEach(link);
+    for (const sheet of document.querySelectorAll(".mv-place > style")) { // of the rooms: below those of single widgets
+      styles.add(sheet.textContent);
+      document.head.append(sheet);
+    }
     for (const marker of document.querySelectorAll(`script[type="${TYPE}view+json"]`)) {
       const model = models.get(JSON.parse(marker.textContent).model_id);
       const el = document.createElement("div");
@@ -138,6 +142,7 @@
       } catch (error) {
         fail(el, error);
       }
+      if (el.previousElementSibling?.matches(".mv-room")) el.previousElementSibling.remove(); // it stands in its place now
       await new Promise((done) => setTimeout(done)); // let the page breathe between two widgets
     }
     document.documentElement.dataset.widgets = "mounted";

@@ -14,7 +14,8 @@ from pathlib import Path
 import yaml
 from apparatus import VIEW, models
 from docutils import nodes
-from nbdev_book import card, card_tags, draw_card, with_places
+from nbdev_book import card, card_tags, draw_card
+from places import pictures, with_places, with_sizes
 from sphinx.util.osutil import relative_uri
 
 HERE = Path(__file__).resolve().parent
@@ -85,7 +86,8 @@ def _page(app, docname: str, name: str, cells: list):
     about, pagename, builder = listed()[name], page_of(name), app.builder
     builder.imgpath = relative_uri(builder.get_target_uri(pagename), "_images")
     outputs = [part for cell in cells for part in cell.children if part.get("nb_element") == "cell_code_output"]
-    shown = "".join(builder.render_partial(part)["fragment"] for part in outputs)
+    fragments = [builder.render_partial(part)["fragment"] for part in outputs]
+    shown = with_sizes("".join(sorted(fragments, key=lambda shown: not VIEW.search(shown))), pictures(app))  # sounds first
     known = models(app, docname)
     kept = {key: known[key] for view in VIEW.findall(shown) for key in [json.loads(view)["model_id"]]}
     state = json.dumps({"version_major": 2, "version_minor": 0, "state": kept}).replace("</", "<\\/")

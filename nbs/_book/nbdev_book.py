@@ -41,6 +41,7 @@ from pathlib import Path
 
 import nbformat
 import yaml
+from places import pictures, with_places, with_sizes
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -293,7 +294,7 @@ def _ancestors(node):
 def page_scripts(app, pagename, templatename, context, doctree):
     """Leave out sphinx-thebe (twice on every page, for a button we do not have); widget state goes below the text.
 
-    Each widget gets a place that says what will stand there, so that the style sheet can keep room for it.
+    Each widget and each picture gets its room before it comes (`places.py`).
     """
     kept, state = [], ""
     for script in context.get("script_files", []):
@@ -303,20 +304,8 @@ def page_scripts(app, pagename, templatename, context, doctree):
         elif "thebe" not in f"{getattr(script, 'filename', script)} {attributes}".lower():
             kept.append(script)
     context["script_files"] = kept
-    if state:
-        context["body"] = with_places(context.get("body", ""), state) + state
-
-
-def with_places(body: str, state: str) -> str:
-    "The page's `body` with each widget's marker inside `<div class=\"mv-place\" data-widget=CLASS>`."
-    models = json.loads(re.search(r">(.*)</script>", state, re.DOTALL)[1])["state"]
-
-    def place(marker):
-        model = models.get(json.loads(marker[1]).get("model_id"), {}).get("state", {})
-        kind = model.get("_anywidget_id", "").rpartition(".")[2]
-        return f'<div class="mv-place" data-widget="{html.escape(kind)}">{marker[0]}</div>'
-
-    return re.sub(r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', place, body)
+    body = with_sizes(context.get("body", ""), pictures(app))
+    context["body"] = with_places(body, state) + state if state else body
 
 
 # --- what others are shown of a page ---------------------------------------------------------------------------------
