@@ -8,8 +8,8 @@ that it does not try; the last ones have no truth left. What the demo run makes 
 
 Columns: `lsd_db` log-spectral distance at n_fft 2048 and hop 512; `transient_db` the same at 512 and 128; `convergence_512`,
 `_2048`, `_4096` spectral convergence in dB at three resolutions; `mel_db` mean absolute error of the picture, dB. Means over
-clips, `_ci` half a 95 % interval over clips (Student's t); where `quantity` is `against the default`, of each clip's difference to
-the default chain. `cpu_s`: processor seconds a window on one thread.
+clips, `_ci` half a 95 % interval over clips (Student's t); where `quantity` is `against no network`, of each clip's difference to
+the chain without a network. `cpu_s`: processor seconds a window on one thread.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from musevae.mel import MelSpec
 from musevae.vocoder import get_inverter, istft, stft
 from musevae.vocoder.voice import SHIPPED
 
-SPEC, DEFAULT = MelSpec(), "mel: NNLS, guessed phase"
+SPEC, PLAIN = MelSpec(), "mel: NNLS, guessed phase"
 RESOLUTIONS = ((512, 128), (2048, 512), (4096, 1024))
 LEDGER = Ledger("error_budget", ["data", "chain", "quantity"], packages=("numpy",))
 
@@ -56,22 +56,22 @@ def judge(y, made, x, ref_db):
 
 def chains(y, x, ref_db, vae):
     "Name -> a function that makes the sounds."
-    z, default, voice = stft(y, SPEC), get_inverter("fast-griffinlim", SPEC), get_inverter("voice", SPEC)
+    z, plain, voice = stft(y, SPEC), get_inverter("fast-griffinlim", SPEC), get_inverter("voice", SPEC)
 
     def true_phase(magnitude):
         return istft(torch.polar(magnitude, z.angle()), SPEC, SPEC.samples)
 
     ways = {
-        "true magnitude, guessed phase": lambda: default.sound(z.abs(), SPEC.samples),
-        "mel: NNLS, true phase": lambda: true_phase(default._magnitude(x, ref_db)),
-        DEFAULT: lambda: default(x, ref_db),
+        "true magnitude, guessed phase": lambda: plain.sound(z.abs(), SPEC.samples),
+        "mel: NNLS, true phase": lambda: true_phase(plain._magnitude(x, ref_db)),
+        PLAIN: lambda: plain(x, ref_db),
         "mel: voice, true phase": lambda: true_phase(voice._magnitude(x, ref_db)),
         "mel: voice, guessed phase": lambda: voice(x, ref_db),
     }
     if vae is None:
         return ways
     blurred = vae.reconstruct(x).clamp(0, 1)
-    return ways | {"demo run: NNLS, guessed phase": lambda: default(blurred, ref_db),
+    return ways | {"demo run: NNLS, guessed phase": lambda: plain(blurred, ref_db),
                    "demo run: voice, guessed phase": lambda: voice(blurred, ref_db)}
 
 
@@ -105,7 +105,7 @@ def summary(measures, less, digits=3):
 
 
 def rows_of(data, paths, vae):
-    "The rows of a set of clips: of each chain its measures, and their differences to the default's."
+    "The rows of a set of clips: of each chain its measures, and their differences to those of the chain without a network."
     found, seconds = {}, {}
     for y, x, ref_db in windows_of(paths):
         for name, make in chains(y, x, ref_db, vae).items():
@@ -115,7 +115,7 @@ def rows_of(data, paths, vae):
             for measure, values in judge(y, made, x, ref_db).items():
                 found.setdefault(name, {}).setdefault(measure, []).extend(values.tolist())
     for name, measures in found.items():
-        for quantity, less in (("value", {}), ("against the default", found[DEFAULT])):
+        for quantity, less in (("value", {}), ("against no network", found[PLAIN])):
             row = dict(data=data, chain=name, quantity=quantity) | summary(measures, less)
             yield row | dict(cpu_s=round(seconds[name], 3), clips=len(paths))
 

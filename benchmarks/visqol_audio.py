@@ -5,7 +5,7 @@
 
 The clips and chains are those of `error_budget.py`. A window and what a chain makes of it are resampled to 48 kHz, where ViSQOL
 compares their gammatone spectrograms and maps the likeness to an opinion, `moslqo`: 1 to about 4.73. Means over clips; `_ci`:
-half a 95 % interval over clips (Student's t); where `quantity` is `against the default`, of each clip's difference to the chain
+half a 95 % interval over clips (Student's t); where `quantity` is `against no network`, of each clip's difference to the chain
 without a network. The package is for this table alone and no part of the project's lock. Some four minutes on one core. Writes
 `nbs/results/visqol_audio.csv`.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import soxr
 import torch
-from error_budget import DEFAULT, SPEC, chains, sets_of, summary, windows_of
+from error_budget import PLAIN, SPEC, chains, sets_of, summary, windows_of
 from ledger import Ledger
 
 from musevae.vocoder.voice import SHIPPED
@@ -52,7 +52,7 @@ def main():
     for data, paths, vae in (("made", unseen, run.vae), (options.data.name, real, None)):
         found = opinions(paths, vae, api)
         for name, values in found.items():
-            for quantity, less in (("value", {}), ("against the default", dict(moslqo=found[DEFAULT]))):
+            for quantity, less in (("value", {}), ("against no network", dict(moslqo=found[PLAIN]))):
                 row = dict(data=data, chain=name, quantity=quantity) | summary(dict(moslqo=values), less, digits=4)
                 rows.append(row | dict(clips=len(paths), weights=weights))
                 print(rows[-1], flush=True)

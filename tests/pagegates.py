@@ -75,6 +75,10 @@ UNSIGNED = """() => {
   return out;
 }"""
 
+# What a cell left as a program says it to itself: a column with its dtype, a tensor.
+PRINTOUT = r"""() => [...document.querySelectorAll('.cell_output pre')].map((e) => e.innerText.trim())
+  .filter((text) => /\bdtype[:=]|\btensor\(|\btorch\.Size\b|\barray\(\[/.test(text)).map((text) => text.slice(-60))"""
+
 # Controls too small for a finger: less than `least` pixels high, or wide.
 SMALL = """(least) => [...document.querySelectorAll('button, select, input, summary, [role=slider], [role=button]')]
   .filter((e) => e.checkVisibility({ contentVisibilityAuto: true, visibilityProperty: true }))

@@ -1,9 +1,12 @@
 "A decoder under the hand, in a real browser, from the file system: dragged, let go, sent as an address, without a worker, cut."
+import base64
+import io
 import json
 import math
 
 import numpy as np
 import pytest
+import soundfile
 from test_live import a_model
 
 from musevae import widgets as w
@@ -73,6 +76,14 @@ def drag(page, to, nth=1):
     page.mouse.down()
     for part in np.linspace(0.5, to, 6):
         page.mouse.move(box["x"] + 9 + (box["width"] - 18) * part, y)
+        page.wait_for_timeout(30)
+
+
+def drag_back(page, begin, to, nth=1):
+    "Move a slider that is held at `begin` to another part of its width."
+    box = page.locator(".mv-live input").nth(nth).bounding_box()
+    for part in np.linspace(begin, to, 6):
+        page.mouse.move(box["x"] + 9 + (box["width"] - 18) * part, box["y"] + box["height"] / 2)
         page.wait_for_timeout(30)
 
 
@@ -181,7 +192,116 @@ def test_weights_that_are_no_numbers_are_named_on_the_page_in_one_line(visit, va
     broken = b"\x00\x7e" + whole.weights[2:]  # a NaN of sixteen bits, and a checksum that knows it
     page = visit(a_live(vae, weights=broken, manifest=export_decoder(vae).manifest | dict(checksum=_checksum(broken))))
     page.wait_for_selector(".mv-alert")
-    assert page.locator(".mv-alert").inner_text() == "weights: expected finite numbers in code.0.weight, got NaN or infinity"
+    said = "nothing is decoded here: weights: expected finite numbers in code.0.weight, got NaN or infinity"
+    assert page.locator(".mv-alert").inner_text() == said
+
+
+def test_a_decoder_of_another_model_says_so_in_one_line_and_the_stored_sound_plays(visit, vae):
+    live = a_live(vae, sound=w.media.mp3(0.1 * np.random.default_rng(1).standard_normal(vae.spec.samples), 22050))
+    own, other = live.manifest["fingerprint"], export_decoder(a_model(seed=1))
+    live.manifest, live.weights = other
+    page = visit(live)
+    said = (f"nothing is decoded here, the stored sound only: decoder: expected that of model {own}, whose clips these are, "
+            f"got that of {other.manifest['fingerprint']}")
+    page.wait_for_selector(".mv-alert")
+    page.locator("button.mv-play").first.click()
+    page.wait_for_function("() => document.querySelector('.mv').dataset.played === 'stored'")
+    drag(page, 0.8)
+    page.mouse.up()
+    page.wait_for_function("(said) => document.querySelector('.mv-alert')?.textContent === said", arg=said)
+    assert page.locator(".mv-alert").count() == 1 and "painted" not in data(page)
+
+
+def test_a_slider_dragged_away_and_back_gives_the_same_sound(visit, vae):
+    page, sounds, states = visit(a_live(vae)), [], []
+    settled(page)
+    for to in (0.6, 0.9, 0.6):
+        drag(page, to)
+        page.mouse.up()
+        done = settled(page)
+        sounds.append(done["sound"])
+        states.append(done["state"])
+    drag(page, 0.9)
+    drag_back(page, 0.9, 0.6)
+    page.mouse.up()
+    done = settled(page)
+    assert sounds[0] == sounds[2] == done["sound"] != sounds[1]  # to the bit, let go in between or not
+    assert states[0] == states[2] == done["state"] != states[1]
+
+
+OFFLINE = """() => {  // the page's sounds go into a recording of 1 s; `when(t, change)`: what is done at t, after which it goes on
+    const Context = class extends OfflineAudioContext { get state() { return 'running'; } };
+    const recording = new Context(1, 44100, 44100), { resume } = OfflineAudioContext.prototype;
+    globalThis.until = async (done) => { while (!done()) await new Promise((next) => setTimeout(next, 1)); };
+    globalThis.when = (t, change) => recording.suspend(t).then(change).then(() => resume.call(recording));
+    globalThis.recorded = async () => Array.from((await recording.startRendering()).getChannelData(0));
+    musevaeStage.context = recording;
+}"""
+
+
+def a_wav(y, rate):
+    soundfile.write(file := io.BytesIO(), y, rate, format="wav", subtype="FLOAT")
+    return file.getvalue()
+
+
+def recording(page, script, *given):
+    page.evaluate(OFFLINE)
+    return np.array(page.evaluate(script, list(given)))
+
+
+def test_nothing_clicks_when_a_sound_starts_stops_and_gives_way(visit, vae):
+    page, rate = visit(a_live(vae)), 44100
+    settled(page)
+    tones = [0.8 * np.cos(2 * np.pi * hz * np.arange(2 * rate) / rate) for hz in (90, 70)]
+    page.evaluate("""(tones) => {
+        globalThis.tones = tones.map((tone) => Uint8Array.from(atob(tone), (c) => c.charCodeAt(0)));
+    }""", [base64.b64encode(a_wav(tone, rate)).decode() for tone in tones])
+    own = 0.8 * (2 * np.pi * 90 / rate + 1 / 441)  # a step of the tone, and one of a line over 10 ms
+    for after in (0.003, 0.022, 0.026, 0.03, 0.1):  # s from the start: before it is heard, in its rise, at its end, later
+        y = recording(page, """([after]) => {
+            const voice = new (document.querySelector('.mv').mvLive.voice.constructor)().load(tones);
+            const play = async () => { voice.play(0.3).catch(() => {}); await until(() => voice.playing); };
+            when(0.1, play);
+            when(0.1 + after, () => voice.stop());
+            when(0.3, play);
+            when(0.3 + after, () => voice.choose(1));
+            when(0.5, () => voice.choose(0));
+            when(0.5 + after, play);
+            when(0.8, play);
+            when(0.8 + after, () => voice.stop());
+            return recorded();
+        }""", after)
+        assert np.abs(np.diff(y)).max() < 1.2 * own, after
+        heard, silent = y[int(0.44 * rate) : int(0.5 * rate)], y[int(0.24 * rate) : int(0.3 * rate)]
+        assert np.abs(heard).max() > 0.7 and not silent.any() and not y[-2000:].any()
+
+
+def test_nothing_clicks_when_another_way_is_chosen_while_it_sounds(visit, vae):
+    page = visit(a_live(vae))
+    settled(page)
+    y = recording(page, """async () => {
+        const el = document.querySelector('.mv'), live = el.mvLive, { voice, computer, rate } = live, run = computer.run;
+        let hz = 60;  // tones in place of what is decoded: in these a step can be told from a click
+        const tone = (_, i) => 0.8 * Math.cos((2 * Math.PI * hz * i) / rate);
+        computer.run = async (kind, job) => {
+            const found = await run(kind, job);
+            if (found?.y) { hz += 10; found.y = found.y.map(tone); }
+            return found;
+        };
+        const press = async (words) => {
+            [...el.querySelectorAll('button')].find((button) => button.textContent === words).click();
+            await until(() => el.dataset.window === String(live.version) && voice.playing);
+        };
+        when(0.05, async () => { live.play(0.2).catch(() => {}); await until(() => voice.playing); });
+        when(0.1, () => press('with grain'));
+        when(0.35, () => press('linear part'));
+        when(0.6, () => press('mean'));
+        when(0.85, () => voice.stop());
+        return recorded();
+    }""")
+    own = 0.8 * (2 * np.pi * 90 / 44100 + 2 / 441)  # a step of the tones, and of two lines over 10 ms
+    heard = y[int(0.2 * 44100) : int(0.8 * 44100)]
+    assert np.abs(heard).max() > 0.7 and np.abs(np.diff(heard)).max() < 1.2 * own and np.abs(np.diff(y[-9000:])).max() < 1.2 * own
 
 
 def test_sounds_are_at_one_level_and_begin_and_end_in_silence(visit, vae):
@@ -196,10 +316,6 @@ def test_sounds_are_at_one_level_and_begin_and_end_in_silence(visit, vae):
 
 
 def test_swap_and_the_wav_are_what_they_say(visit, vae):
-    import io
-
-    import soundfile
-
     page = visit(a_live(vae))
     page.locator("select").nth(1).select_option("3")
     settled(page)

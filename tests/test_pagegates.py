@@ -49,6 +49,15 @@ def test_stray_tex(shown, body, wrong):
     assert len(shown(body).evaluate(gate.STRAY_TEX)) == wrong
 
 
+@pytest.mark.parametrize("body, wrong", [
+    ("<div class=cell_output><pre>27.1 dB of dtype</pre></div><pre>x: torch.Tensor = tensor([1])</pre>", 0),
+    ("<div class=cell_output><pre>a    1\nName: b, dtype: int64</pre></div>", 1),
+    ("<div class=cell_output><pre>tensor([27.08])</pre><pre>(torch.Size([9]),)</pre></div>", 2),
+])
+def test_printouts(shown, body, wrong):
+    assert len(shown(body).evaluate(gate.PRINTOUT)) == wrong
+
+
 def axes(*ticks):
     marks = "".join(f"<i style='position: absolute; left: {x}px'>{text}</i>" for text, x in ticks)
     return f"<div class=mv-axes style='position: relative; width: 200px; height: 40px'><div class=mv-s>{marks}</div></div>"

@@ -31,6 +31,7 @@ def survey(book, browser):
             facts = found[name] = {**seen.survey(), "complaints": seen.complaints}
             facts["measured"] = pages.measured(page, book / f"{name}.html")
             facts["stray_tex"] = page.evaluate(gate.STRAY_TEX)
+            facts["printouts"] = page.evaluate(gate.PRINTOUT)
             facts["nameless"] = gate.nameless(page)
             facts["crowded"] = page.evaluate(gate.TICKS) + page.evaluate(gate.CUT, gate.TITLES)
             facts["faint"] = {"light": page.evaluate(gate.CONTRAST, 4.5)}
@@ -149,6 +150,11 @@ def test_folded_code_opens_copies_and_is_found(book, browser):
 @pytest.mark.parametrize("name", PAGES)
 def test_every_formula_is_set(name, survey):
     assert survey(name)["stray_tex"] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_outputs_speak_to_readers(name, survey):
+    assert survey(name)["printouts"] == []
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -45,6 +45,7 @@ def voice(
     out: Annotated[Path, arg(metavar="DIR", help="folder to write; a training that is there goes on")],
     steps: Annotated[int, arg(help="of the optimiser; a thousand take an hour on one core")] = 1000,
     seed: Annotated[int, arg(help="of the weights, and of what is heard when")] = 0,
+    mend: Annotated[Path | None, arg(metavar="RUN", help="teach the package's voice on what this run makes of DATA")] = None,
     split: Annotated[Split, arg(help="what stays together, or a published split")] = "clip",
     layout: Layout = "auto",
 ) -> None:
@@ -52,11 +53,17 @@ def voice(
     at_least("--steps", steps)
     from musevae.corpus import check_outside, load_corpus
     from musevae.vocoder.teaching import VoiceTraining, train_voice
-    from musevae.vocoder.voice import save_voice
+    from musevae.vocoder.voice import save_voice, shipped_voice
 
     check_outside(out, data)
+    vae = None
+    if mend is not None:
+        from musevae.runs import load_run
+
+        vae = load_run(mend).vae
     corpus = split_corpus(load_corpus(data, layout=layout, progress=progress()), split, data, hint=not out.exists())
-    net = train_voice(corpus, folder(out), VoiceTraining(steps=steps, seed=seed))
+    net = train_voice(corpus, folder(out), VoiceTraining(steps=steps, seed=seed), through=vae,
+                      begin=None if vae is None else shipped_voice())
     path = save_voice(net, out / "voice.safetensors", data_name=data.name)
     first, last = (net.about["history"][i]["valid"] for i in (0, -1))
     print(f"loss     {first:.3f} before, {last:.3f} after {steps} steps, on clips that it was not trained on")

@@ -38,9 +38,9 @@ function wav(y, rate) {
 
 /**
  * Who computes. `run(kind, job)` is a promise of {x} or {y, ms}, or of null where something newer was asked; of each kind one job is at work and
- * one waits, the newest. `where()` says "worker" or "page".
+ * one waits, the newest. `where()` says "worker" or "page". A decoder of another model than `of`, whose codes it would be given, is refused.
  */
-function computer(manifest, weights, { patience = 3000 } = {}) {
+function computer(manifest, weights, { patience = 3000, of = manifest.fingerprint } = {}) {
   const busy = {}, waiting = {}, open = new Map();
   let id = 0, post = null, where = "", worker = null, ended = false;
   const heard = (answer) => {
@@ -67,6 +67,7 @@ function computer(manifest, weights, { patience = 3000 } = {}) {
   };
   const ready = new Promise((settled, refused) => {
     const fall = () => { try { post ??= onPage(); settled(); } catch (error) { refused(error); } };
+    if (manifest.fingerprint !== of) return refused(new Error(`decoder: expected that of model ${of}, whose clips these are, got that of ${manifest.fingerprint}`));
     try {
       const text = `${musevaeEngine}\nlet desk;\nonmessage = ({ data }) => {\n  if (data.kind !== "begin") return desk.ask(data);\n`
         + "  try { desk = new (musevaeEngine().Desk)(data.manifest, data.weights, (answer) => postMessage(answer)); postMessage({ kind: \"ready\" }); }\n"
@@ -108,24 +109,21 @@ class Grains {
     const { context } = stage;
     if (context?.state !== "running") return;
     stage.claim(this);
-    const now = context.currentTime, buffer = context.createBuffer(1, y.length, rate), source = context.createBufferSource(), gain = context.createGain();
+    const begin = context.currentTime + LEAD, buffer = context.createBuffer(1, y.length, rate), source = context.createBufferSource(), fade = new Fade(context);
     buffer.copyToChannel(y, 0);
     Object.assign(source, { buffer, loop: true });
-    gain.gain.setValueAtTime(0, now);
-    gain.gain.linearRampToValueAtTime(1, now + RISE);
-    source.connect(gain).connect(context.destination);
+    source.connect(fade.node).connect(context.destination);
     this.stop(RISE);
-    source.start(now);
-    this.line = { source, gain, begun: now };
+    fade.go(1, begin, RISE);
+    source.start(begin);
+    this.line = { source, fade };
   }
 
-  stop(seconds = 0.01) {
+  stop(seconds = FADE) {
     if (!this.line) return;
-    const { source, gain, begun } = this.line, now = stage.context.currentTime;
-    gain.gain.cancelScheduledValues(now);
-    gain.gain.setValueAtTime(clamp((now - begun) / RISE, 0, 1), now); // where its rise has come to: what is cancelled would jump back
-    gain.gain.setTargetAtTime(0, now, seconds / 3);
-    source.stop(now + 2 * seconds);
+    const { source, fade } = this.line, begin = stage.context.currentTime + LEAD;
+    fade.go(0, begin, seconds);
+    source.stop(begin + 2 * seconds);
     this.line = null;
   }
 }

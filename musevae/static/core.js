@@ -52,6 +52,27 @@ const stage = (globalThis.musevaeStage ??= {
   },
 });
 
+const LEAD = 0.02; // s ahead that a change is planned: what sounds until then may be with the loudspeaker already
+const FADE = 0.01; // s in which a sound comes or goes
+
+/** How loud a sound is: from where it is to elsewhere in a line, whatever was planned before, so that nothing jumps. */
+class Fade {
+  constructor(context) {
+    Object.assign(this, { node: context.createGain(), from: 0, to: 0, begin: 0, end: 0 });
+    this.node.gain.setValueAtTime(0, 0);
+  }
+
+  at(t) { return t < this.end ? this.from + (this.to - this.from) * clamp((t - this.begin) / (this.end - this.begin), 0, 1) : this.to; }
+
+  go(to, begin, seconds = FADE) {
+    const { gain } = this.node, from = this.at(begin);
+    gain.cancelScheduledValues(begin); // the rest of the line that it is on
+    gain.linearRampToValueAtTime(from, begin);
+    gain.linearRampToValueAtTime(to, begin + seconds);
+    Object.assign(this, { from, to, begin, end: begin + seconds });
+  }
+}
+
 /** A voice plays one or several tracks at one position, one of them audible: a player, an A/B switch, a morph. */
 class Voice {
   constructor({ loop = false, onframe = () => {}, onstate = () => {} } = {}) {
@@ -81,15 +102,14 @@ class Voice {
     this.silence();
     this.duration = Math.min(...buffers.map((b) => b.duration));
     this.at = from < this.duration - 0.05 ? Math.max(0, from) : 0;
-    this.begun = context.currentTime + 0.02;
+    this.begun = context.currentTime + LEAD;
     this.lines = buffers.map((buffer, i) => {
-      const source = context.createBufferSource(), gain = context.createGain();
+      const source = context.createBufferSource(), fade = new Fade(context);
       Object.assign(source, { buffer, loop: this.loop, loopStart: 0, loopEnd: this.duration });
-      gain.gain.setValueAtTime(0, this.begun);
-      gain.gain.linearRampToValueAtTime(i === this.active ? 1 : 0, this.begun + 0.01);
-      source.connect(gain).connect(context.destination);
+      fade.go(i === this.active ? 1 : 0, this.begun);
+      source.connect(fade.node).connect(context.destination);
       source.start(this.begun, this.at);
-      return { source, gain };
+      return { source, fade };
     });
     this.playing = true;
     this.lines[0].source.onended = () => { if (this.playing && turn === this.turn) this.stop(0); };
@@ -109,11 +129,8 @@ class Voice {
   choose(i) {
     this.active = i;
     if (!this.playing) return;
-    const now = stage.context.currentTime;
-    this.lines.forEach(({ gain }, k) => {
-      gain.gain.cancelScheduledValues(now);
-      gain.gain.setTargetAtTime(k === i ? 1 : 0, now, 0.008);
-    });
+    const begin = stage.context.currentTime + LEAD;
+    this.lines.forEach(({ fade }, k) => fade.go(k === i ? 1 : 0, begin));
   }
 
   seek(t) {
@@ -123,12 +140,11 @@ class Voice {
   }
 
   silence() {
-    const now = stage.context?.currentTime ?? 0;
-    for (const { source, gain } of this.lines ?? []) {
+    const begin = (stage.context?.currentTime ?? 0) + LEAD;
+    for (const { source, fade } of this.lines ?? []) {
       source.onended = null;
-      gain.gain.cancelScheduledValues(now);
-      gain.gain.setTargetAtTime(0, now, 0.006);
-      source.stop(now + 0.05);
+      fade.go(0, begin);
+      source.stop(begin + 2 * FADE);
     }
     this.lines = [];
   }

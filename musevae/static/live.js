@@ -64,13 +64,14 @@ class LiveView {
     this.state = { rhythm: start, colour: start, towards: other, share: 0, how: "mean", moves: this.codes.axes.map(() => 0) };
     const asked = this.address ? read(location.hash, this.codes, manifest.fingerprint) : null;
     if (asked && !asked.fault) this.state = asked;
-    this.computer = computer(manifest, bytes(model.get("weights")).slice());
+    this.computer = computer(manifest, bytes(model.get("weights")).slice(), { of: model.get("codes_of") });
     this.voice = new Voice({ loop: true, onframe: (t) => { this.view.show(t); clock(this.time, t, this.duration); },
       onstate: (on) => { this.button.show(on); if (!on && !this.dragging) this.wanted = false; } });
     this.build();
     this.showStored();
     if (asked?.fault) this.say(asked.fault);
-    this.computer.ready.then(() => { el.dataset.where = this.computer.where(); this.tell(); this.follow(true); }, (error) => this.say(error.message));
+    this.computer.ready.then(() => { el.dataset.where = this.computer.where(); this.tell(); this.follow(true); },
+      (error) => this.say(this.fault = `nothing is decoded here${this.stored ? ", the stored sound only" : ""}: ${error.message}`));
     this.unwatch = watch(el, () => this.drawHistograms());
   }
 
@@ -244,7 +245,7 @@ class LiveView {
       if (this.dragging) return await this.grain(job);
       if (whole && job.version === this.version) await this.window(job);
     } catch (error) {
-      this.say(error.message);
+      this.say(this.fault ?? error.message);
     }
   }
 
@@ -278,7 +279,7 @@ class LiveView {
     this.wanted = !this.y;
     if (!this.y) {
       this.voice.at = t;
-      if (this.stored && this.isStart()) return sound(this.el, "stored", this.voice.play(t));
+      if (this.stored && this.isStart()) return sound(this.el, "stored", this.voice.play(t)).then(() => { if (this.fault) this.say(this.fault); });
       return stage.open().catch(() => {});
     }
     return sound(this.el, "decoded", this.voice.play(t));

@@ -93,7 +93,7 @@ export function carriedDecoder(model, stored, say) {
     codes = musevaeEngine().halves(bytes(model.get("decoder_codes")));
     const expected = d * Math.max(1, names.length);
     if (codes.length !== expected) throw new Error(`codes: expected ${expected} numbers, got ${codes.length}; was the page cut?`);
-    at = computer(manifest, bytes(model.get("decoder_weights")).slice(), { patience: PATIENCE });
+    at = computer(manifest, bytes(model.get("decoder_weights")).slice(), { patience: PATIENCE, of: model.get("codes_of") });
   };
   /** The code at a place, and whose it is that is carried there (−1: nobody's). `musevae.coordinates.MapAxes.places` */
   const code = (z, axes) => {

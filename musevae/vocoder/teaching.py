@@ -8,9 +8,10 @@ __all__ = ['RESOLUTIONS', 'voice_loss', 'VoiceTraining', 'train_voice']
 # %% ../../nbs/11f_teaching.ipynb #3ef5456c
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,14 @@ from torch import nn
 from ..corpus import read_audio
 from ..identity import differences
 from ..mel import MelSpec
+from ..mel.filterbank import mel_tensors
 from ..store import folder, key_of, locked, writing
+from ..vae.pretrained import weights_key
 from .phase import istft, stft
-from .voice import VoiceConfig, VoiceNet, check_whole, read_weights
+from .voice import VoiceConfig, VoiceNet, check_whole, mending, read_weights
+
+if TYPE_CHECKING:
+    from musevae.vae import VAE
 
 # %% ../../nbs/11f_teaching.ipynb #1da367fe
 RESOLUTIONS = ((512, 128), (4096, 1024))  # besides the picture's own: samples of a frame, and from frame to frame
@@ -43,20 +49,37 @@ def _magnitudes(y, n_fft, hop):
     return (z.real.square() + z.imag.square() + 1e-16).sqrt()
 
 
-def voice_loss(net: VoiceNet, y: torch.Tensor) -> torch.Tensor:
+def _bands(magnitudes, spec):
+    "Mel magnitudes `(batch, n_mels, frames)` of linear ones `(batch, bins, frames)`, with a gradient everywhere."
+    power = magnitudes.square().mT.flatten(0, 1)
+    blocks = mel_tensors(spec, power.device, power.dtype).blocks
+    mel = torch.cat([power[:, first:last].mm(block) for first, last, block in blocks], 1)
+    return (mel + 1e-16).sqrt().unflatten(0, (len(magnitudes), -1)).mT
+
+
+def voice_loss(net: VoiceNet, y: torch.Tensor, *, through: "VAE | None" = None) -> torch.Tensor:
     """How far the voice's magnitudes are from those of sounds, at three resolutions; the true phase stands in for the two others.
 
     Args:
         net: the voice.
         y: windows `(batch, samples)` of its spec.
+        through: a model whose reconstruction the voice sees in place of the picture.
+
+    The mel bands of a voice that mends count as a fourth resolution: nothing else ties them to the true picture.
     """
     spec, z = net.spec, stft(y, net.spec)
-    made = net.magnitude(*spec.forward(y))
+    x, ref_db = spec.forward(y)
+    if through is not None:
+        with torch.no_grad():
+            x = through.reconstruct(x).clamp(0, 1)
+    made = net.magnitude(x, ref_db)
     total = _distance(made, z.abs())
     sound = istft(made * (z / z.abs().clamp_min(1e-9)), spec, spec.samples)
     for n_fft, hop in RESOLUTIONS:
         total = total + _distance(_magnitudes(sound, n_fft, hop), _magnitudes(y, n_fft, hop))
-    return total / (1 + len(RESOLUTIONS))
+    if net.config.mends:
+        total = total + _distance(_bands(made, spec), _bands(z.abs(), spec))
+    return total / (1 + len(RESOLUTIONS) + net.config.mends)
 
 # %% ../../nbs/11f_teaching.ipynb #9cd118fa
 @dataclass(frozen=True)
@@ -112,11 +135,13 @@ def _middle(path, spec):
     return y[at : at + spec.samples]
 
 # %% ../../nbs/11f_teaching.ipynb #7661ec99
-def _settings(net, training, corpus):
+def _settings(net, training, corpus, begin, through):
     "All that a training depends on, as plain values."
     clips = corpus[corpus.split.isin(["train", "valid"])]
+    before = {} if begin is None else dict(begin=weights_key(begin))
+    seen = {} if through is None else dict(through=weights_key(through))
     return dict(config=asdict(net.config), mel=net.spec.to_dict(), training=asdict(training),
-                data=key_of(clips.track.tolist(), clips.split.tolist()), clips=len(clips))
+                data=key_of(clips.track.tolist(), clips.split.tolist()), clips=len(clips)) | before | seen
 
 
 def _store(path, net, optimiser, about):
@@ -145,7 +170,8 @@ def _resume(path, net, optimiser, settings):
 
 
 def train_voice(corpus: pd.DataFrame, out: str | Path, training: VoiceTraining | None = None, *, config: VoiceConfig | None = None,
-                spec: MelSpec | None = None, progress: bool | Callable[[dict[str, Any]], None] = True) -> VoiceNet:
+                spec: MelSpec | None = None, begin: VoiceNet | None = None, through: "VAE | None" = None,
+                progress: bool | Callable[[dict[str, Any]], None] = True) -> VoiceNet:
     """Train a voice; goes on with the training in `out` if there is one, bit for bit.
 
     Args:
@@ -154,26 +180,41 @@ def train_voice(corpus: pd.DataFrame, out: str | Path, training: VoiceTraining |
         training: steps and the rest.
         config: size of the network.
         spec: of the pictures.
+        begin: a voice to begin with, which stays as it is; its size and its spec are taken.
+        through: a model, in whose reconstructions the voice is to find the sound: the second stage. It may mend them then.
         progress: say each judgement, or do this with it: a dictionary of `step`, `train` and `valid`. After step 0 the
             checkpoint is on disk by then: what it raises stops the training, and nothing of it is lost.
 
     Raises:
-        ValueError: for a corpus without one of the two parts, and for a training in `out` that was begun with other settings.
+        ValueError: for a corpus without one of the two parts, for size or spec beside `begin`, and for a training in `out` that
+            was begun with other settings; `MelError` for a model of other pictures.
         InUseError: if another process trains there.
     """
-    training, spec = training or VoiceTraining(), spec or MelSpec()
+    training = training or VoiceTraining()
+    if begin is not None and (config or spec):
+        raise ValueError("begin: expected no config and no spec beside it, for it has its own")
     paths, judges = (corpus.path[corpus.split == part].tolist() for part in ("train", "valid"))
     if not paths or not judges:
         raise ValueError(f"corpus: expected clips to train on and clips to judge by, got {len(paths)} and {len(judges)}")
     torch.manual_seed(training.seed)
-    net, out = VoiceNet(config, spec), folder(out)
+    net = VoiceNet(config, spec) if begin is None else deepcopy(begin)
+    if through is not None and not net.config.mends:
+        net = mending(net)
+    net.train().requires_grad_(True)
+    spec = net.spec
+    if through is not None:
+        spec.check(through.spec.fingerprint, "through")
+    out = folder(out)
     optimiser = torch.optim.AdamW(net.parameters(), lr=training.rate, betas=(0.9, 0.99), weight_decay=0.01)
-    settings, path = _settings(net, training, corpus), out / "training.safetensors"
+    settings, path = _settings(net, training, corpus, begin, through), out / "training.safetensors"
     unseen = torch.stack([_middle(p, spec) for p in judges[:16]])
+
+    def loss(y):
+        return voice_loss(net, y, through=through)
 
     def judged(step, losses):
         with torch.no_grad():
-            found = float(np.mean([voice_loss(net, one).item() for one in unseen.split(1)]))
+            found = float(np.mean([loss(one).item() for one in unseen.split(1)]))
         history.append(dict(step=step, train=float(np.mean(losses)) if losses else None, valid=found))
 
     def said():
@@ -190,7 +231,7 @@ def train_voice(corpus: pd.DataFrame, out: str | Path, training: VoiceTraining |
             judged(0, [])
             said()
         while step < training.steps:
-            losses.append(_step(net, optimiser, _drawn(paths, spec, training.seed, step, training.batch), training.rate_at(step)))
+            losses.append(_step(loss, optimiser, _drawn(paths, spec, training.seed, step, training.batch), training.rate_at(step)))
             step += 1
             if step % training.every == 0 or step == training.steps:
                 judged(step, losses)
@@ -201,13 +242,13 @@ def train_voice(corpus: pd.DataFrame, out: str | Path, training: VoiceTraining |
     return net.eval()
 
 
-def _step(net, optimiser, y, rate):
-    "One step of the optimiser; the loss before it."
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    loss = voice_loss(net, y)
+def _step(loss, optimiser, y, rate):
+    "One step of the optimiser on the `loss` of sounds `y`; the loss before it."
+    (group,) = optimiser.param_groups
+    group["lr"] = rate
+    found = loss(y)
     optimiser.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    found.backward()
+    nn.utils.clip_grad_norm_(group["params"], 1.0)
     optimiser.step()
-    return loss.item()
+    return found.item()

@@ -78,6 +78,7 @@ class Live(Widget):
     manifest = Dict().tag(sync=True)
     weights = Bytes().tag(sync=True)
     codes = Bytes().tag(sync=True)
+    codes_of = Unicode().tag(sync=True)  # fingerprint of their model: a page into which another's decoder was put can tell
     names, genres = List(Unicode()).tag(sync=True), List(Unicode()).tag(sync=True)
     axes = List(Dict()).tag(sync=True)
     start = Int(0).tag(sync=True)
@@ -99,6 +100,7 @@ class Live(Widget):
         self.picture = checked_array(picture, "picture", 2)
         super().__init__(
             title=title, manifest=dict(manifest), weights=weights, codes=codes.astype("<f2").tobytes(),
+            codes_of=str(manifest["fingerprint"]),
             names=[str(name) for name in names], genres=[str(genre) for genre in genres], start=start, sound=sound,
             image=spectrogram_png(self.picture),
             axes=[self._axis(knob) for knob in knobs],

@@ -163,6 +163,7 @@ class LatentMap(Widget):
     answer_carried = Unicode().tag(sync=True)
     decoder = Dict().tag(sync=True)
     decoder_weights, decoder_codes = Bytes().tag(sync=True), Bytes().tag(sync=True)
+    codes_of = Unicode().tag(sync=True)  # fingerprint of their model: a page into which another's decoder was put can tell
     selected = Int(-1).tag(sync=True)
     playing = Bool(False).tag(sync=True)
 
@@ -242,6 +243,7 @@ class LatentMap(Widget):
         ways, names = np.asarray(live.ways).tolist(), list(live.names)
         decoder = dict(manifest=dict(live.manifest), ways=ways, names=names, frames=live.frames)
         return dict(decoder=decoder, decoder_weights=live.weights, decoder_codes=np.asarray(live.codes).astype("<f2").tobytes(),
+                    codes_of=str(live.manifest["fingerprint"]),
                     _esm=engine() + scripts("core.js", "computer.js", "plane.js", "place.js", "pair.js", "map.js"))
 
     def _asked(self, change):
