@@ -25,7 +25,8 @@ VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">(
 WORDS, LINES, EQUATION, SOUND = 200, 30, 0.4, 0.15  # words and lines of code a minute; minutes an equation, a sound
 
 # Terms that are everyday words as well: only a reader of the sentence could tell.
-EVERYDAY = {"s", "D", "noise", "scale", "interval", "chance", "track", "run", "density", "fault", "frame", "beta"}
+EVERYDAY = {"s", "D", "noise", "scale", "interval", "chance", "track", "run", "density", "fault", "frame", "beta", "unit", "bin",
+            "place", "grain", "oracle", "convolution"}
 # words before a term that make it another word
 OTHERS = {"rate": "sample learning frame error bit", "window": "hann sliding", "clip": "to"}
 
