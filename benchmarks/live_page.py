@@ -11,9 +11,13 @@ and first window are there. On the map the decoder begins with the first press.
 
 Parity, of the demo run on windows it was not trained on: root mean square of the picture's difference to Python's, of the
 magnitude's where it is above 60 dB below its peak, and the log-spectral distance of two sounds that began with the same phases.
-With `--before` the scripts of that commit are timed in turns with those of the working tree, step by step, on one page.
+With `--before` the scripts of that commit make pictures in turns with those of the working tree, on one page.
 
-Columns: `page`, `quantity`, `unit`, `median`, `p95` (95th percentile), `n`. Some six minutes. Writes `nbs/results/live_page.csv`.
+A machine that others use makes times on the clock longer. So beside them stand processor times, of all threads of the page's
+process, and with every row the machine's `load`: how many processes wanted a core in the last minute.
+
+Columns: `page`, `quantity`, `unit`, `median`, `p95` (95th percentile), `n`, `load`. Some six minutes where it is quiet. Writes
+`nbs/results/live_page.csv`.
 """
 
 import argparse
@@ -67,6 +71,18 @@ KNOB = """async (part) => {  // a knob is held, turned a little, let go
       'window, made': live.times.window, 'window, heard': now() - freed };
 }"""
 
+WORK = """async (kind, many) => {  // answers one after another; of pictures each of another code
+    const { mvLive: live } = document.querySelector('.mv-live').closest('.mv'), { frames } = live.spec;
+    if (kind === 'picture') for (let i = 0; i < many; i++) {
+        live.version++;
+        const job = live.job();
+        await live.computer.run(kind, { ...job, z: job.z.map((v) => v + 0.001 * live.version) });
+    } else for (let i = 0; i < many; i++) {
+        live.asked = (live.asked ?? 0) + 1;
+        await live.computer.run(kind, { ...live.job(), at: (37 * live.asked) % frames });
+    }
+}"""
+
 PLACE = """async (part) => {  // a place without a clip is held, moved a little, let go
     const el = document.querySelector('.mv-map').closest('.mv'), map = el.mvMap, now = () => performance.now(), held = {};
     const { view } = map, place = view.back(view.width * (0.5 + 0.1 * part), view.height * 0.4), z = map.coordinates(place);
@@ -96,22 +112,6 @@ FIRST = """async () => {  // the map's decoder begins with the first press
     return times;
 }"""
 
-STEPS = """(z) => {  // one picture of each of two scripts, in turns, step by step
-    const times = decoders.map(() => ({}));
-    decoders.forEach((d, which) => {
-        const step = (name, f) => {
-            const begun = performance.now(), made = f();
-            times[which][name] = performance.now() - begun;
-            return made;
-        };
-        const moved = step('fields', () => d.fields(z.slice(0, d.units))), h = step('linear part', () => d.linear(z, moved));
-        const a = step('link', () => d.link(h)), more = step('filter', () => d.correction(h));
-        step('finish', () => d.finish(a.map((v, i) => v + 4 * more[i])));
-        step('picture', () => d.picture(z));
-    });
-    return times;
-}"""
-
 PARITY = """([z, x]) => {
     const picture = D.picture(z), { frames, samples } = V.spec, phase = V.phases(0, frames, 3);
     const m = V.magnitude(V.power(Float64Array.from(x), 0), frames, { iterations: 40 });
@@ -120,7 +120,7 @@ PARITY = """([z, x]) => {
 }"""
 
 
-def quiet(core, share=0.9, seconds=0.25, patience=60):
+def quiet(core, share=0.9, seconds=0.25, patience=1):
     "Wait until the others leave `core` alone: idle for that share of the time; give up after a while. Linux only."
     def times():
         [line] = [line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} ")]
@@ -138,9 +138,10 @@ def quiet(core, share=0.9, seconds=0.25, patience=60):
 def rows_of(page, measured, unit="ms"):
     "A row of each quantity, from a list of dicts."
     for quantity in measured[0]:
+        load = round(os.getloadavg()[0], 1)
         values = np.array([one[quantity] for one in measured])
         yield dict(page=page, quantity=quantity, unit=unit, median=round(float(np.median(values)), 4),
-                   p95=round(float(np.quantile(values, 0.95)), 4), n=len(values))
+                   p95=round(float(np.quantile(values, 0.95)), 4), n=len(values), load=load)
 
 
 def sizes_of(file):
@@ -195,6 +196,33 @@ def turns(window, file, selector, script, n, faults, calm):
     return found[3:]  # the first ones find scripts that are not compiled yet
 
 
+def processor(window):
+    "A function: ms that all threads of the browser's pages have had of a core so far. Linux only."
+    session = window.new_browser_cdp_session()
+
+    def used():
+        pids = [one["id"] for one in session.send("SystemInfo.getProcessInfo")["processInfo"] if one["type"] == "renderer"]
+        threads = [file for pid in pids for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        return sum(int(file.read_text().split()[0]) for file in threads) / 1e6
+
+    return used
+
+
+def processor_times(window, file, n, faults):
+    "Of the page's process, ms an answer: what an answer takes where nobody else wants the core."
+    page, used, many = opened(window, file, ".mv-live", faults), processor(window), dict(picture=5, grain=5, window=1)
+    page.wait_for_function("() => 'data-window' in firstSeen")
+    for i in range(n + 3):
+        found = {}
+        for kind, times in many.items():
+            begun = used()
+            page.evaluate(f"([kind, many]) => ({WORK})(kind, many)", [kind, times])
+            found[f"{kind}, processor time"] = (used() - begun) / times
+        if i >= 3:  # the first ones find scripts that are not compiled yet
+            yield found
+    page.context.close()
+
+
 def parity(window, vae, x):
     "Of each window of `x`: the page's picture, magnitude and sound beside Python's, dB."
     page, spec = window.new_page(), vae.spec
@@ -215,7 +243,7 @@ def parity(window, vae, x):
     page.close()
 
 
-def before_and_now(window, commit, vae, z, n, calm):
+def before_and_now(window, commit, vae, z, n):
     "The scripts of a commit and of the working tree in turns: rows of the one, rows of the other."
     show = ["git", "-C", ROOT, "show", f"{commit}:musevae/static/decoder.js"]
     text = subprocess.run(show, capture_output=True, text=True, check=True).stdout
@@ -226,13 +254,18 @@ def before_and_now(window, commit, vae, z, n, calm):
         page.add_script_tag(content=f"{script}globalThis.E = musevaeEngine();")
         assert carry(page, export_decoder(vae)) is None
         page.evaluate("decoders.push(D)")
-    found = []
+    used, found = processor(window), []
     for i in range(n + 20):
-        calm()
-        found.append(page.evaluate(STEPS, (z + 0.001 * i).tolist()))
+        times = []
+        for which in (0, 1):
+            begun = used()
+            other = (z + 0.001 * i).tolist()
+            page.evaluate("([z, which]) => { for (let i = 0; i < 5; i++) decoders[which].picture(z); }", [other, which])
+            times.append({"picture, processor time": (used() - begun) / 5})
+        found.append(times)
     page.close()
     for which, name in enumerate((f"scripts of {commit}", "scripts of now")):
-        yield from rows_of(name, [pair[which] for pair in found[20:]])
+        yield from rows_of(name, [times[which] for times in found[20:]])  # the first ones find scripts that are not compiled yet
 
 
 @torch.no_grad()
@@ -260,9 +293,10 @@ def main():
             rows += rows_of(name, list(starts(window, file, selector, options.n, faults, calm, first)))
             for quantity, size in sizes_of(file):
                 rows += rows_of(name, [{quantity: size}], "MB")
+        rows += rows_of("under the hand", list(processor_times(window, options.hand, options.n, faults)))
         rows += rows_of("parity with Python", list(parity(window, run.vae, x)), "dB")
         if options.before:
-            rows += before_and_now(window, options.before, run.vae, run.vae.encode(x[:1]).mean[0], options.n, calm)
+            rows += before_and_now(window, options.before, run.vae, run.vae.encode(x[:1]).mean[0], options.n)
         window.close()
     assert not faults, faults
     for row in rows:

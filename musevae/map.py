@@ -163,7 +163,7 @@ def latent_map(
         notes=[_note(name, f"PC{i + 1} of {statistic}", windows.table["track"].nunique()) for i, name in enumerate(words)],
         sample_rate=rate,
         hop=spec.hop,
-        title=title or (f"{len(shown)} clips, a window of each" if axes.letter == "g" else
+        title=title or (f"{len(shown)} clips, each by {spec.seconds:g} seconds of its sound" if axes.letter == "g" else
                         f"{len(shown)} windows, one a clip, at their posterior means E[z|x]"),
     )
     return the_map

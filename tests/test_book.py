@@ -289,6 +289,14 @@ def test_pictures_say_how_large_they_are(tmp_path):
         assert reader.with_sizes(other, files) == other
 
 
+def test_columns_of_words_are_marked_and_those_of_numbers_are_not():
+    import pandas as pd
+
+    table = pd.DataFrame({"nats": [-1234567.25], "why": ["silent: peak below"], "kept": [True]}, index=pd.Index([3], name="clip"))
+    assert 'class="dataframe mv-words-2"' in reader.with_words_left(table.to_html())
+    assert 'class="dataframe"' in reader.with_words_left(table[["nats", "kept"]].to_html())
+
+
 # --- show_doc -----------------------------------------------------------------------------------------------------
 
 

@@ -150,7 +150,7 @@ def test_any_clip_takes_the_colour_of_any_other_by_keys_and_buttons(visit, run):
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_what_is_stored_answers_where_weights_were_cut_and_without_a_worker_the_page_decodes(visit, run):  # noqa: F811
+def test_what_is_stored_answers_where_weights_are_cut_or_anothers_and_without_a_worker_the_page_decodes(visit, run):  # noqa: F811
     cut = latent_map(run, decoded=(2, 3), seconds=0.3, live=export_decoder(run.vae))
     whole = cut.decoder_weights
     cut.decoder_weights = whole[:-2]
@@ -161,7 +161,13 @@ def test_what_is_stored_answers_where_weights_were_cut_and_without_a_worker_the_
         assert said == ("nothing is decoded here, stored answers only: weights: "
                         f"expected {len(whole)} bytes, got {len(whole) - 2}; was the page cut?")
         page.locator(".mv").evaluate("e => delete e.dataset.played")
-    cut.decoder_weights = whole
+    cut.decoder_weights, own = whole, cut.codes_of
+    cut.codes_of = "0123456789abcdef"  # codes of one model beside the decoder of another
+    page = visit(cut)
+    press(page)
+    assert answered(page, "grid", "stored answers only").endswith(
+        f"decoder: expected that of model 0123456789abcdef, whose clips these are, got that of {own}")
+    cut.codes_of = own
     page = visit(cut, script=REFUSED)
     press(page)
     assert "no worker was to be had" in answered(page, "page", "sound ")

@@ -507,6 +507,9 @@ function levelled(y) {
 class Desk {
   constructor(manifest, bytes, answer) {
     Object.assign(this, { decoder: new Decoder(manifest, bytes), vocoder: new Vocoder(manifest.spec), answer, version: -1, seen: {} });
+    const { port1, port2 } = new MessageChannel(), waiting = [];
+    port1.onmessage = () => waiting.shift()();
+    this.rest = () => new Promise((next) => { waiting.push(next); port2.postMessage(0); }); // a timeout would rest for 4 ms
   }
 
   picture({ version, z, how, seed }) {
@@ -534,7 +537,7 @@ class Desk {
       const { done, value } = steps.next();
       if (done) return value;
       if (performance.now() - start < 12) continue;
-      await new Promise((next) => setTimeout(next));
+      await this.rest();
       if (version < this.version) return null;
       start = performance.now();
     }

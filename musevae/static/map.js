@@ -28,6 +28,9 @@ const gridOf = (model) => ({
   images: parts(model.get("grid_images"), model.get("grid_images_end")),
 });
 
+/** A clip's name without its window; of use where no two windows are of one clip. */
+const clipName = (name) => name.split(" · ")[0];
+
 /** What an answer is called. */
 const nameOf = ({ words, carried }) => words ?? (carried ? `${carried}, carried here` : NOBODY);
 
@@ -50,6 +53,7 @@ class MapView {
     Object.assign(this, { hover: -1, selected: model.get("selected"), place: null, answer: null, asked: null, quiet: false, pulse: 0, drag: null });
     this.flags = { ellipses: true, paths: false, hover: false, mosaic: false };
     Object.assign(this, { frame: 0, stale: true, tiles: new Map(), base: document.createElement("canvas") });
+    this.brief = new Set(this.clips.names.map(clipName)).size === this.clips.n ? clipName : (name) => name;
     this.isShown = (i) => this.shown.has(this.clips.genre[i]);
     this.kernel = kernel(model, (answer) => { if (this.selected < 0) this.present(answer); });
     this.grid = storedGrid(this.cells, (q) => this.tileAddress(q));
@@ -76,7 +80,7 @@ class MapView {
     this.live = h("div", { class: "mv-unseen", role: "status", "aria-live": "polite" });
     this.note = h("div", { class: "mv-note" });
     this.axesNote = h("details", { class: "mv-axes-note" }, h("summary", {}, "what the axes are"), this.note);
-    this.el.append(h("div", { class: "mv-card mv-map" },
+    this.el.append(h("div", { class: `mv-card mv-map${this.decoder ? " mv-decodes" : ""}` },
       h("div", { class: "mv-bar mv-tools" }, title ? h("span", { class: "mv-title" }, title) : null,
         h("span", { class: "mv-axes-choice" }, this.axisChoice(0, "horizontal axis"), this.axisChoice(1, "vertical axis")),
         h("span", { class: "mv-switches" }, ...this.switches())),
@@ -322,8 +326,8 @@ class MapView {
 
   chip(j) {
     const { names, genres, genre, palette } = this.clips;
-    return h("button", { type: "button", class: "mv-chip", title: genres[genre[j]], onclick: () => this.play(j) },
-      h("i", { style: `background:${palette[genre[j]]}` }), names[j]);
+    return h("button", { type: "button", class: "mv-chip", title: `${names[j]}, ${genres[genre[j]]}`, onclick: () => this.play(j) },
+      h("i", { style: `background:${palette[genre[j]]}` }), this.brief(names[j]));
   }
 
   show(src) {

@@ -1,7 +1,5 @@
 // Any two clips of a map that carries its decoder: the colour of one under the rhythm of the other, and the way from colour to colour.
 
-const clipName = (name) => name.split(" · ")[0];
-
 class Pair {
   constructor(map) {
     Object.assign(this, { map, ends: [-1, -1], held: null });

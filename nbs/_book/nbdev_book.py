@@ -41,7 +41,7 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from places import pictures, with_places, with_sizes
+from places import pictures, with_places, with_sizes, with_words_left
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -304,7 +304,7 @@ def page_scripts(app, pagename, templatename, context, doctree):
         elif "thebe" not in f"{getattr(script, 'filename', script)} {attributes}".lower():
             kept.append(script)
     context["script_files"] = kept
-    body = with_sizes(context.get("body", ""), pictures(app))
+    body = with_words_left(with_sizes(context.get("body", ""), pictures(app)))
     context["body"] = with_places(body, state) + state if state else body
 
 

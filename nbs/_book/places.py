@@ -88,10 +88,10 @@ def pictures(app) -> dict[str, Path]:
 
 
 def with_sizes(body: str, files: dict[str, Path]) -> str:
-    """The page's `body` with width and height, in pixels, of PNG pictures that say neither; `--mv-wide` is for the style sheet.
+    """The page's `body` with width and height, in pixels, of the PNG pictures that say neither.
 
     Args:
-        body: HTML.
+        body: HTML; its style sheet knows the width as `--mv-wide`.
         files: the book's pictures.
     """
     def sized(image):
@@ -103,3 +103,19 @@ def with_sizes(body: str, files: dict[str, Path]) -> str:
         return f'<img width="{wide}" height="{high}" style="--mv-wide: {wide}px"{image[0][4:]}'
 
     return re.sub(r"<img\s[^>]*>", sized, body)
+
+
+def with_words_left(body: str) -> str:
+    """The page's `body`, its tables of pandas marked where a column holds words: numbers stand at the right, words do not.
+
+    The class `mv-words-2` says that the last column but one does: rows begin with as many headings as they like.
+    """
+    return re.sub(r'<table[^>]*class="dataframe">.*?</table>', lambda table: _marked(table[0]), body, flags=re.DOTALL)
+
+
+def _marked(table: str) -> str:
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)]
+    rows = [row[::-1] for row in rows if row]
+    longest = [max(column, key=len) for column in zip(*rows, strict=True)] if len({*map(len, rows)}) == 1 else []
+    wordy = [f" mv-words-{k}" for k, text in enumerate(longest, 1) if len(text) > 14 and re.search(r"[^\W\d_]{3}", text)]
+    return table.replace('class="dataframe"', f'class="dataframe{"".join(wordy)}"', 1)
