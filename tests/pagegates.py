@@ -79,6 +79,13 @@ UNSIGNED = """() => {
 PRINTOUT = r"""() => [...document.querySelectorAll('.cell_output pre')].map((e) => e.innerText.trim())
   .filter((text) => /\bdtype[:=]|\btensor\(|\btorch\.Size\b|\barray\(\[/.test(text)).map((text) => text.slice(-60))"""
 
+# Figures drawn at less than `least` of the size that is theirs or was asked for: letters of 8 pt are 11 pixels high in it.
+SHRUNK = """(least) => [...document.querySelectorAll('.bd-article .cell_output img')]
+  .filter((e) => !e.closest('.mv-place, .mv-widget') && e.naturalWidth && e.getBoundingClientRect().width)
+  .map((e) => [e, e.getBoundingClientRect().width / (parseFloat(e.getAttribute('width') ?? e.style.width) || e.naturalWidth)])
+  .filter(([, share]) => share < least)
+  .map(([e, share]) => `${share.toFixed(2)}: ${e.alt.slice(0, 60)}`)"""
+
 # Controls too small for a finger: less than `least` pixels high, or wide.
 SMALL = """(least) => [...document.querySelectorAll('button, select, input, summary, [role=slider], [role=button]')]
   .filter((e) => e.checkVisibility({ contentVisibilityAuto: true, visibilityProperty: true }))

@@ -1,5 +1,7 @@
 "Each gate of `pagegates.py` stops what it is there to stop: a good page passes, a bad one is found out."
 
+import base64
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ import numpy as np
 import pagegates as gate
 import pytest
 from pagecheck import visit
+from PIL import Image
 
 from musevae import widgets as w
 
@@ -117,6 +120,17 @@ def test_cut_on_paper(shown, style, wrong):
 def test_what_is_cut_without_a_sign(shown, style, wrong):
     page = shown(f"<div style='width: 100px; white-space: nowrap; {style}'>{'word ' * 20}</div>", width=390)
     assert len(page.evaluate(gate.UNSIGNED)) == wrong
+
+
+@pytest.mark.parametrize("wide, wrong", [(90, 0), (80, 1)])
+def test_figures_that_are_shrunk(shown, wide, wrong):
+    file = io.BytesIO()
+    Image.new("RGB", (100, 50)).save(file, "png")
+    source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    image = f"<img alt='a' src='{source}' style='max-width: {wide}px'>"
+    page = shown(f"<div class='bd-article'><div class='cell_output'>{image}</div></div>")
+    page.wait_for_function("document.images[0].naturalWidth")
+    assert len(page.evaluate(gate.SHRUNK, 0.85)) == wrong
 
 
 @pytest.mark.parametrize("style, wrong", [("", 0), ("height: 30px", 1), ("width: 30px", 1), ("display: none; height: 30px", 0)])

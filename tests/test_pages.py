@@ -50,6 +50,7 @@ def survey(book, browser):
                 "document.documentElement.scrollWidth - document.documentElement.clientWidth")
             facts["crowded"] += page.evaluate(gate.TICKS) + page.evaluate(gate.CUT, gate.TITLES)
             facts["unsigned"] = page.evaluate(gate.UNSIGNED)
+            facts["shrunk"] = page.evaluate(gate.SHRUNK, 0.85)
             page.emulate_media(color_scheme="dark")
             page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
             facts["unsigned"] += page.evaluate(gate.UNSIGNED)
@@ -96,6 +97,17 @@ def test_page_fits_a_telephone(name, survey):
 @pytest.mark.parametrize("name", PAGES)
 def test_what_a_telephone_cuts_has_a_sign(name, survey):
     assert survey(name)["unsigned"] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_figures_letters_can_be_read_on_a_telephone(name, survey):
+    assert survey(name)["shrunk"] == []
+
+
+def test_no_figure_is_lettered_smaller_than_8_points():
+    sizes = {(path.name, int(size)) for path in (ROOT / "nbs").glob("*.ipynb")
+             for size in re.findall(r"fontsize=(\d+)", path.read_text(encoding="utf-8"))}
+    assert len(sizes) > 20 and [found for found in sizes if found[1] < 8] == []
 
 
 @pytest.mark.parametrize("name", ["index", "05_elbo", "08_collapse", "09g_live"])
