@@ -58,6 +58,13 @@ def test_a_place_between_dots_is_decoded_in_the_page_as_python_decodes_it(visit,
     page.wait_for_function("() => seen.length === 3")
     said = answered(page, "page", "sound ")
     assert page.evaluate("seen") == [["grid", True], ["page", False], ["page", True]]  # stored first; then picture; then sound
+    page.evaluate("() => { seen.length = 0; delete document.querySelector('.mv').dataset.played; }")
+    press(page, 0.43)
+    page.wait_for_function("() => seen.length === 2")
+    assert page.evaluate("seen") == [["page", False], ["page", True]]  # once the decoder is there, nobody else answers before it
+    page.evaluate("() => { seen.length = 0; delete document.querySelector('.mv').dataset.played; }")
+    press(page)
+    page.wait_for_function("() => seen.length === 2")
     assert "in a worker of this page" in said and the_map.decoder["manifest"]["fingerprint"] in said
     measure(f"map with a small decoder: {said}")
     z, sound, name = page.evaluate("""() => { const { z, sound, carried } = document.querySelector('.mv').mvMap.answer;
@@ -127,25 +134,33 @@ def test_any_clip_takes_the_colour_of_any_other_by_keys_and_buttons(visit, run):
     page.evaluate("() => document.querySelector('.mv').mvMap.choose(4)")
     page.locator(".mv-pair button", has_text="as B").tap()
     slider = page.locator(".mv-pair input")
-    slider.focus()
-    page.keyboard.press("PageUp")
-    share = float(slider.input_value()) / 100
-    assert 0 < share < 1
 
     def made(words):
         page.wait_for_function("""(words) => { const { answer } = document.querySelector('.mv').mvMap;
             return answer?.sound && answer.from === 'page' && answer.words.includes(words); }""", arg=words)
         return page.evaluate("() => [Array.from(asked.code), String(document.querySelector('.mv').mvMap.answer.sound)]")
 
+    code, whole = made("in the colour of clip")  # of itself, once there are two: A's rhythm in B's colour
+    assert np.array_equal(code, np.r_[codes[4, :units], codes[1, units:]])
+    assert page.evaluate("() => document.querySelector('.mv').mvMap.pair.ends") == [1, 4]
+    slider.focus()
+    page.keyboard.press("PageDown")
+    share = float(slider.input_value()) / 100
+    assert 0 < share < 1
     code, between = made("% of the way to the colour of clip")
     wanted = codes[1].copy()
     wanted[:units] += share * (codes[4, :units] - codes[1, :units])
     assert np.abs(code - wanted).max() < 1e-9
-    page.locator(".mv-pair button", has_text="colour of A, rhythm of B").tap()
+    slider.press("End")
+    assert made("in the colour of clip")[1] == whole
+    page.locator(".mv-pair button", has_text="A ⇄ B").tap()
+    page.wait_for_function("() => asked.carried === 4")
     code, swapped = made("in the colour of clip")
-    assert np.array_equal(code, np.r_[codes[1, :units], codes[4, units:]]) and swapped != between
+    assert np.array_equal(code, np.r_[codes[1, :units], codes[4, units:]]) and swapped != whole
+    page.locator(".mv-pair button", has_text="A ⇄ B").tap()
+    page.wait_for_function("() => asked.carried === 1")
     slider.focus()
-    page.keyboard.press("PageUp")
+    page.keyboard.press("PageDown")
     assert made("% of the way")[1] == between  # the slider brought back: the same sound, to the bit
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 

@@ -236,12 +236,12 @@ class MapView {
     c.setTransform(1, 0, 0, 1, 0, 0);
     c.drawImage(base, 0, 0);
     c.restore();
-    const { hover, selected, place, pulse } = this;
-    paintFocus(c, scene, { hover, selected, place, pulse, sounding: this.voice.playing, calm: still() });
+    const { hover, selected, place, pulse } = this, ends = this.pair?.ends ?? [];
+    paintFocus(c, scene, { hover, selected, place, ends, pulse, sounding: this.voice.playing, calm: still() });
   }
 
   scene() {
-    const { clips, axes, view, fills, edges, isShown, shown, lit, flags } = this;
+    const { clips, axes, view, fills, edges, isShown, shown, flags } = this, lit = shown.has(this.lit) ? this.lit : -1;
     return { clips, axes, view, fills, edges, isShown, shown, lit, flags, axisNames: axes.map((j) => this.axisName(j)), axisEnds: axes.map((j) => this.axisEnds(j)),
       grid: this.onGrid() ? this.cells : null, tile: (q) => this.tile(q), colour: colours(this.el) };
   }

@@ -81,14 +81,15 @@ export function kernel(model, late, patience = PATIENCE) {
 
 /**
  * The decoder that the map carries, if it does: it answers for every place of every plane, in a worker (computer.js) that begins with the first question.
- * What `stored` has is shown until the picture is there, and heard until the sound is. `say(words)` how it goes; once it fails it says why, and is silent.
+ * Until its first sound is there, what `stored` has is shown and heard; later a place is silent for the while that its own sound takes. `say(words)` how it
+ * goes; once it fails it says why, and is silent.
  */
 export function carriedDecoder(model, stored, say) {
   const carried = model.get("decoder");
   if (!carried?.manifest) return null;
   const { manifest, ways, frames, names } = carried, { spec, latent_dim: d, fingerprint } = manifest, canvas = document.createElement("canvas");
   const points = floats(model.get("points")), k = model.get("components"), carries = names.length > 0;
-  let at = null, codes = null, failed = false, version = 0;
+  let at = null, codes = null, failed = false, warm = false, version = 0;
   const begin = () => {
     codes = musevaeEngine().halves(bytes(model.get("decoder_codes")));
     const expected = d * Math.max(1, names.length);
@@ -130,6 +131,7 @@ export function carriedDecoder(model, stored, say) {
       const { job, drawn, mine } = seen;
       if (job.version === version) early(mine);
       const heard = await at.run("window", job);
+      warm ||= Boolean(heard);
       if (heard) say(`model ${fingerprint} · ${WHERE[at.where()]} · picture ${Math.round(drawn.ms)} ms · sound ${Math.round(heard.ms)} ms`);
       return heard && { ...mine, sound: wav(heard.y, spec.sample_rate) };
     } catch (error) {
@@ -154,7 +156,7 @@ export function carriedDecoder(model, stored, say) {
     carries, code, mixture, pass, able: () => !failed, run: (kind, job) => at.run(kind, job),
     place(z, request) {
       if (failed) return null;
-      if (!request.dragged) stored.place(z, request)?.then(request.early);
+      if (!request.dragged && !warm) stored.place(z, request)?.then(request.early);
       return answer(z, request);
     },
     end() { at?.end(); },

@@ -289,7 +289,7 @@ function paintArrow(c, { axes: [across, up], view, colour }, put, { from, to, la
 
 /** What moves: `focus` is {hover, selected, place (or null), sounding, pulse (s), calm}. */
 export function paintFocus(c, scene, focus) {
-  const { clips, axes, view, fills, colour } = scene, { hover, selected, place } = focus, r = radius(view, clips.n);
+  const { clips, axes, view, fills, colour } = scene, { hover, selected, place, ends } = focus, r = radius(view, clips.n);
   if (scene.flags.paths && clips.tracks.length) paintPath(c, scene, hover >= 0 ? hover : selected);
   for (const i of new Set([selected, hover])) {
     if (i < 0) continue;
@@ -299,6 +299,14 @@ export function paintFocus(c, scene, focus) {
   const spot = place && [view.x(place[0]), view.y(place[1])];
   if (focus.sounding && (selected >= 0 || place)) paintPulse(c, scene, selected >= 0 ? at(view, clips, selected, axes) : spot, r, focus);
   if (place) paintPlace(c, scene, spot);
+  ends.forEach((i, q) => { if (i >= 0) paintEnd(c, scene, at(view, clips, i, axes), "AB"[q], r); });
+}
+
+/** A letter beside a clip that has been taken as A or B. */
+function paintEnd(c, { colour }, [x, y], letter, r) {
+  c.font = "bold 14px system-ui, sans-serif"; c.textAlign = "left"; c.textBaseline = "bottom";
+  c.lineWidth = 4; c.strokeStyle = colour("paper"); c.fillStyle = colour("text");
+  c.strokeText(letter, x + r, y - r); c.fillText(letter, x + r, y - r);
 }
 
 /** The windows of the clip that window i belongs to, joined in time. */
