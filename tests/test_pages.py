@@ -241,7 +241,7 @@ def test_the_keyboards_place_is_always_seen(book, browser):
 def test_contents_and_route_call_a_chapter_by_one_name(survey, book, browser):
     with visit(browser, book / "nbs" / "index.html") as seen:
         names = seen.page.evaluate("""() => [...document.querySelectorAll('.bd-article table a, .bd-sidebar-primary .nav a')]
-            .map((a) => [a.href.split('/').pop(), a.innerText.replace(/\\s+/g, ' ').trim()])""")
+            .map((a) => [a.href.split('/').pop(), a.textContent.replace(/\\s+/g, ' ').trim()])""")
     called = {}
     for file, name in names:
         called.setdefault(file, set()).add(name)
