@@ -94,11 +94,20 @@ def test_a_place_between_dots_is_decoded_in_the_page_as_python_decodes_it(visit,
 
 def test_a_place_that_is_dragged_is_seen_and_heard_on_the_way_and_sounds_whole_when_it_is_let_go(visit, run, measure):  # noqa: F811
     page = visit(latent_map(run, decoded=(2, 3), seconds=0.6, live=export_decoder(run.vae)))
-    page.evaluate("""() => { const { grains } = document.querySelector('.mv').mvMap, play = grains.play.bind(grains);
+    page.evaluate("""() => { const map = document.querySelector('.mv').mvMap, { grains } = map;
+        const play = grains.play.bind(grains), hear = map.hear.bind(map);
+        let calls = 0;
+        map.hear = async (...what) => {
+            const mine = ++calls;
+            globalThis.settled = false;
+            await hear(...what);
+            globalThis.settled = mine === calls;
+        };
         globalThis.grained = [];
         grains.play = (y, rate) => { grained.push([y.length / rate, Math.abs(y[0]), Math.abs(y.at(-1))]); play(y, rate); }; }""")
     press(page)
     answered(page, "page", "sound ")
+    page.wait_for_function("() => settled")  # the page's own sound, not the stored one before it
     page.locator(".mv").evaluate("e => delete e.dataset.played")
     box = page.locator(".mv-canvas").bounding_box()
     at = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])  # noqa: E731
