@@ -54,6 +54,8 @@ def survey(book, browser):
             page.emulate_media(color_scheme="dark")
             page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
             facts["unsigned"] += page.evaluate(gate.UNSIGNED)
+            page.wait_for_timeout(200)
+            facts["faint"]["dark"] += page.evaluate(gate.CONTRAST, 4.5)
 
     def look(name):
         for last in (False, True):
