@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from musevae import mel
@@ -417,11 +417,12 @@ def test_fingerprints():
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
+@example(seed=83248)  # slow to come: 5 % off after 300
 def test_nnls_finds_a_spectrum_with_that_mel(seed):
     rng = np.random.default_rng(seed)
     linear = torch.from_numpy(rng.gamma(1.0, size=(2, 1025, 7)) * np.exp(rng.normal(size=(2, 1025, 1))))
     bank = torch.from_numpy(mel_filterbank(22050, 2048, 128))
-    found = kl_nnls(bank @ linear, SPEC, iterations=300)
+    found = kl_nnls(bank @ linear, SPEC, iterations=1000)
     assert found.shape == linear.shape and (found >= 0).all()
     assert torch.allclose(bank @ found, bank @ linear, rtol=0.02)
 

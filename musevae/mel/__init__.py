@@ -53,7 +53,7 @@ def _bands(frames, tensors):
     rounding may have touched; differentiable, on any device."""
     spectra = torch.fft.rfft(frames * tensors.window).flatten(0, -2)
     power = spectra.real.square() + spectra.imag.square()
-    mel = torch.cat([power[:, first:last].mm(block) for first, last, block in tensors.blocks], dim=1)
+    mel = tensors.bands(power)
     hidden = mel < power.sum(1, keepdim=True) * tensors.rounding_share
     doubtful_power = torch.where(hidden, mel, 0).amax(1)
     return mel.unflatten(0, frames.shape[:-1]), doubtful_power.unflatten(0, frames.shape[:-1])

@@ -137,6 +137,10 @@ class MelTensors(NamedTuple):
     below: torch.Tensor
     mix: torch.Tensor
 
+    def bands(self, power: torch.Tensor) -> torch.Tensor:
+        "Mel power `(n, n_mels)` of linear power `(n, bins)`; differentiable."
+        return torch.cat([power[:, first:last].mm(block) for first, last, block in self.blocks], dim=1)
+
 # %% ../../nbs/03a_filterbank.ipynb #67521448
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # what is kept must serve gradients too

@@ -52,8 +52,7 @@ def _magnitudes(y, n_fft, hop):
 def _bands(magnitudes, spec):
     "Mel magnitudes `(batch, n_mels, frames)` of linear ones `(batch, bins, frames)`, with a gradient everywhere."
     power = magnitudes.square().mT.flatten(0, 1)
-    blocks = mel_tensors(spec, power.device, power.dtype).blocks
-    mel = torch.cat([power[:, first:last].mm(block) for first, last, block in blocks], 1)
+    mel = mel_tensors(spec, power.device, power.dtype).bands(power)
     return (mel + 1e-16).sqrt().unflatten(0, (len(magnitudes), -1)).mT
 
 
