@@ -152,7 +152,7 @@ def live(run: Run, windows: WindowSet | None = None, *, knobs: int = 4, n_clips:
     table, units = windows.table.iloc[rows], axes.units
     made = [
         Knob(direction, float(axes.pca.center @ direction), float(np.sqrt(variance)), latents.mean[:, :units] @ direction,
-             f"PC{j + 1} of {axes.pca.statistic}", name.low, name.high, f"PC{j + 1} of {axes.pca.statistic}; r = "
+             f"axis {j + 1}", name.low, name.high, f"PC{j + 1} of {axes.pca.statistic}; r = "
              f"{name.correlation:.2f} with {name.measure}")
         for j, (direction, variance, name) in enumerate(zip(axes.pca.components, axes.pca.explained_variance, words, strict=True))
     ]

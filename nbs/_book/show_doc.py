@@ -222,9 +222,9 @@ class BookRenderer(ShowDocRenderer):
                  if name.lstrip("*") not in {r[0] for r in rows}]
         if not any(r[3] or r[1] for r in rows):
             return ""
-        head = "| | type | default | |\n|---|---|---|---|\n"
-        line = "| `{}` | {} | {} | {} |\n"
-        return head + "".join(line.format(n, _code(k), _code(d), plain(t)) for n, k, d, t in rows)
+        table = [("", "type", "default", ""), ("---",) * 4, *((f"`{n}`", _code(k), _code(d), plain(t)) for n, k, d, t in rows)]
+        kept = [i for i in range(4) if any(row[i] for row in table[2:])]  # no column without a word in it
+        return "".join(f"| {' | '.join(row[i] for i in kept)} |\n" for row in table)
 
     def others(self, found: dict[str, str]) -> str:
         "What is returned, what is raised, notes and examples."
