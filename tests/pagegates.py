@@ -77,7 +77,8 @@ UNSIGNED = """() => {
 
 # What a cell left as a program says it to itself: a column with its dtype, a tensor, a warning to whoever wrote it.
 PRINTOUT = r"""() => [...document.querySelectorAll('.cell_output pre')].map((e) => e.innerText.trim())
-  .filter((text) => /\bdtype[:=]|\btensor\(|\btorch\.Size\b|\barray\(\[|\bnp\.\w+\(|\bipykernel_|[a-z]Warning: /.test(text)).map((text) => text.slice(-60))"""
+  .filter((text) => /\bdtype[:=]|\btensor\(|\btorch\.Size\b|\barray\(\[|\bnp\.\w+\(|\bipykernel_|[a-z]Warning: /.test(text))
+  .map((text) => text.slice(-60))"""
 
 # Figures drawn at less than `least` of the size that is theirs or was asked for: letters of 8 pt are 11 pixels high in it.
 SHRUNK = """(least) => [...document.querySelectorAll('.bd-article .cell_output img')]
