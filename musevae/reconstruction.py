@@ -130,7 +130,7 @@ def figure_pairs(
     rmse = torch.as_tensor(errors(x, x_hat, over="windows", top_db=spec.top_db).rmse_db)
     rows = -(-n // 2)
     fig, axes = plt.subplots(
-        rows, 4, figsize=(8.4, 1.35 * rows + 0.8), layout="constrained", sharex=True, sharey=True, squeeze=False
+        rows, 4, figsize=(7.2, 1.2 * rows + 0.8), layout="constrained", sharex=True, sharey=True, squeeze=False
     )
     extent, shades = (0, spec.seconds, 0, spec.n_mels), plt.get_cmap("magma", 32)  # steps of 2.5 dB: small files
     ticks = [int(np.abs(spec.mel_frequencies - hz).argmin()) for hz in (250, 1000, 4000)]
@@ -206,7 +206,7 @@ def plot_calibration(residuals: torch.Tensor, spec: MelSpec, *, likelihood: str 
     import matplotlib.pyplot as plt
 
     family, residuals = family_of(likelihood).standard(), residuals.float().cpu()
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
     t = torch.linspace(-5, 5, 201)
     promised = (-family.nll_at(t.unsqueeze(1), torch.zeros(201, 1), 1.0)).exp()
     left.hist(residuals.flatten().numpy(), bins=t[::2].numpy(), density=True, color="0.7", lw=0, label="residuals")
@@ -218,7 +218,7 @@ def plot_calibration(residuals: torch.Tensor, spec: MelSpec, *, likelihood: str 
     right.axhline(1, color="black", lw=0.8, ls=":")
     right.set(xlabel="frequency of the band (Hz)", ylabel="size of residual / noise scale", ylim=(0, None))
     loud = spec.mel_frequencies[size.argmax()]
-    right.set_title(f"Largest at {loud:.0f} Hz: {size.max():.2f} of what the noise promises", fontsize=10)
+    right.set_title(f"Largest at {loud:.0f} Hz: {size.max():.2f}\nof what the noise promises", fontsize=10)
     left.set_title(f"{(residuals.abs() > 3).float().mean():.1%} lie beyond 3 scales", fontsize=10)
     return fig
 

@@ -281,7 +281,7 @@ def figure_song(passed: Passed, *, top_db: float = 80.0, title: str | None = Non
     """
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 1, figsize=(10, 5), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(7.2, 4.4), sharex=True, layout="constrained")
     loudest = passed.original.max().item()
     for ax, level, name in zip(axes, (passed.original, passed.reconstruction), ("original", "reconstruction"), strict=True):
         extent = (0, passed.seconds, 0, len(level))

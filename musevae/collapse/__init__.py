@@ -166,7 +166,7 @@ def plot_panel(found: Diagnosis) -> "Figure":
     """
     import matplotlib.pyplot as plt
 
-    figure, (units, db, nats) = plt.subplots(1, 3, figsize=(9, 3), width_ratios=(3, 1, 1), layout="constrained")
+    figure, (units, db, nats) = plt.subplots(1, 3, figsize=(7.2, 2.8), width_ratios=(3, 1, 1), layout="constrained")
     kl = np.sort(found.kl_per_unit)[::-1]
     units.plot(np.arange(1, len(kl) + 1), np.maximum(kl, SILENT / 10), color="k")
     units.axhline(SILENT, color="0.5", ls=":")
