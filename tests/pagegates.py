@@ -62,6 +62,12 @@ CUT = """(selector) => [...document.querySelectorAll(selector)].filter((e) => {
 TITLES = ".mv-title, .mv-what b, .mv-label"
 PAPER = ".bd-article :is(pre, code, td, th, p, li, h1, h2, h3, dt, figcaption, .mv-title, .highlight, .cell_output)"
 
+# What is folded away and stays so on paper, where nobody can unfold it.
+FOLDED = """() => [...document.querySelectorAll('.bd-article :is(.admonition.toggle, details) > *')]
+  .filter((e) => !e.matches('summary, script') && e.textContent.trim() && !e.closest('.mv-widget'))
+  .filter((e) => e.getBoundingClientRect().height < 1 || !e.checkVisibility({ visibilityProperty: true }))
+  .map((e) => e.textContent.trim().slice(0, 60))"""
+
 # What goes on beyond its box without a sign of it: nothing to scroll by, or no shadow at the edge.
 UNSIGNED = """() => {
   const article = document.querySelector('.bd-article') ?? document.body, out = [];

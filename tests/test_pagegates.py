@@ -112,6 +112,16 @@ def test_cut_on_paper(shown, style, wrong):
     assert len(page.evaluate(gate.CUT, gate.PAPER)) == wrong
 
 
+@pytest.mark.parametrize("style, state, wrong", [
+    ("", "open", 0), ("visibility: hidden", "open", 1), ("height: 0", "open", 1), ("display: none", "open", 1), ("", "", 1),
+])
+def test_folded_on_paper(shown, style, state, wrong):
+    page = shown(f"<div class='admonition toggle'><p class=admonition-title>proof</p><p style='{style}'>two lines</p><p></p></div>"
+                 f"<details {state}><summary>code</summary><pre>1 + 1</pre></details>")
+    page.emulate_media(media="print")
+    assert len(page.evaluate(gate.FOLDED)) == wrong
+
+
 @pytest.mark.parametrize("style, wrong", [
     ("overflow: auto; background: linear-gradient(red, blue)", 0),
     ("overflow: auto", 1),

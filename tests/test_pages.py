@@ -43,6 +43,7 @@ def survey(book, browser):
             page.set_viewport_size({"width": 718, "height": 1000})  # A4 between margins of 1 cm
             page.wait_for_timeout(150)
             facts["cut_on_paper"] = page.evaluate(gate.CUT, gate.PAPER)
+            facts["folded_on_paper"] = page.evaluate(gate.FOLDED)
             page.emulate_media(media="screen")
             page.set_viewport_size({"width": 390, "height": 800})  # a telephone
             page.wait_for_timeout(150)
@@ -189,8 +190,8 @@ def test_text_stands_out(name, scheme, survey):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_paper_cuts_nothing_off(name, survey):
-    assert survey(name)["cut_on_paper"] == []
+def test_paper_loses_nothing(name, survey):
+    assert survey(name)["cut_on_paper"] == [] and survey(name)["folded_on_paper"] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
