@@ -24,8 +24,8 @@ GTZAN_NOTES = {  # what is known of a clip with a fault, said after the fault
 def gtzan_tracks() -> pd.DataFrame:
     """What is known of GTZAN's 1000 clips, one row each, by `track`.
 
-    Columns: `artist` and `title` (Sturm's index), `kereliuk` (published fault-filtered split), `foleiss_fold` and
-    `foleiss_group` (artist folds), `md5` of the clip as WAV (mirdata).
+    Columns: `genre`, `artist` and `title` (Sturm's index), `kereliuk` (published fault-filtered split), `foleiss_fold`,
+    `foleiss_group` and `foleiss_removed` (artist folds), `md5` of the clip as WAV (mirdata).
     """
     with (resources.files("musevae") / "data" / "gtzan_tracks.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, dtype="string", index_col="track")

@@ -34,7 +34,12 @@ def _lanes(part, notes):
 
 # %% ../../nbs/B1a_pianoroll.ipynb #b1a00008
 def draw_bar(score: Score, title: str) -> None:
-    "Show one bar of `score` under a `title`, as a sequencer does: time to the right, a lane a player, darker for louder."
+    """Show one bar of a score, as a sequencer does: time to the right, a lane a player, darker for louder.
+
+    Args:
+        score: as `compose` makes it; of its bars the first in which most players play is shown.
+        title: of the figure.
+    """
     import matplotlib.pyplot as plt
     import seaborn as sns
 

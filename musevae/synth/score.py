@@ -314,7 +314,7 @@ def compose(
     band = genre.bands[number]
     plan = make_plan(band, rng, seconds)
     players = [p for n, p in enumerate(roster(band.players)) if rng.random() < p.chance or n == 0]
-    sections = plan.bars // plan.section + 1  # at most one player rests in a section, so no window is silent
+    sections = plan.bars // plan.section + 1  # at most one player is told to rest in a section, so that few windows are silent
     silent = rng.integers(2 * len(players), size=sections).tolist() if len(players) > 2 else [-1] * sections
     sung = any(p.role == "voice" for p in players)
     parts = []

@@ -63,7 +63,7 @@ def chord(symbol: str) -> Chord:
     Raises:
         ValueError: if it is none.
     """
-    match = re.fullmatch(r"(b?)([ivIV]+)(5|7|M7|)", symbol)
+    match = re.fullmatch(r"(b?)([iv]+|[IV]+)(5|7|M7|)", symbol)
     if not match or match[2].lower() not in _NUMERALS:
         raise ValueError(f"chord {symbol!r}: expected a Roman numeral like I, ii7, bVII, IM7 or i5")
     flat, numeral, kind = match.groups()
@@ -86,7 +86,7 @@ class Band:
         swing: largest swing: the off-beat sixteenth comes late by this part of a third of half a beat.
         loose: spread of the timing, ms.
         swell: depth of slow changes of loudness, 0 to 1.
-        loop: every bar alike, as if sampled.
+        loop: one bar three times and another in the fourth, as if sampled, whatever the section.
         room: least and most reverberation, level against the dry sound.
         drive: least and most overload of the master, a factor of gain.
         squeeze: least and most compression, 0 to 1.
@@ -161,6 +161,8 @@ def _player(words):
         player = Player(role, tuple(instruments.split(",")), int(low), float(level), float(chance), tuple(grids))
     except ValueError:
         raise ValueError(f"player {row!r}: expected 'role instruments low dB chance grids'") from None
+    if role not in ROLES:
+        raise ValueError(f"player {row!r}: expected a role ({', '.join(ROLES)}), got {role!r}")
     if bad := [g for g in grids if not _GRID.fullmatch(g)]:
         raise ValueError(f"player {row!r}: {bad[0]!r} is neither a grid nor the role of a new player "
                          f"({', '.join(ROLES)})")

@@ -119,7 +119,7 @@ def mel_windows(
 # %% ../../nbs/03c_windows.ipynb #e10608e4
 @dataclass(frozen=True, eq=False, repr=False)
 class ClipSet:
-    """Whole clips as mel levels, frame after frame, for windows cut anywhere: a free augmentation.
+    """Whole clips as mel levels, frame after frame, for windows cut anywhere.
 
     Attributes:
         level: `(all frames, n_mels)` float16, dB, in memory or mapped from disk.
