@@ -140,7 +140,7 @@ def train_sequence(prior: SequencePrior, codes: Codes, *, steps: int = 800, batc
     for step in range(start, steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1, (step + 1) / 40) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
-        generator = torch.Generator().manual_seed(seed * 9_176_263 + step)  # a prime of its own, as in training
+        generator = torch.Generator().manual_seed(seed * 9_176_263 + step)  # another stride than those of the training
         rows = torch.randint(0, len(codes.z), (batch_size,), generator=generator)
         eps = torch.randn(batch_size, prior.latent_dim, generator=generator).to(codes.z)
         prior.train()
