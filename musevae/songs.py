@@ -217,8 +217,8 @@ class Passed(NamedTuple):
     Attributes:
         seconds: length.
         windows: how many.
-        errors: over all windows, dB.
-        original: summary of the picture, `(n_mels, columns)`, dB.
+        errors: over all windows, dB; the silence that fills up the last is in them.
+        original: summary of the picture, `(n_mels, columns)`, dB, as long as the song.
         reconstruction: the same of what the model made of it.
     """
 
@@ -267,8 +267,9 @@ def reconstruct_song(
 
     write_sound(out, _cut(sound_of(seen(), inverter), counted), spec.sample_rate)
     rmse = math.sqrt(np.mean([float(e.rmse_db) ** 2 for e in found]))
+    own = -(-(1 + counted.samples // spec.hop) // original.every)  # columns; the rest is filling
     return Passed(counted.samples / spec.sample_rate, len(found), Errors(rmse, float(np.mean([float(e.l1_db) for e in found]))),
-                  original.level, reconstruction.level)
+                  original.level[:, :own], reconstruction.level[:, :own])
 
 # %% ../nbs/11c_songs.ipynb #94f9ab99
 def figure_song(passed: Passed, *, top_db: float = 80.0, title: str | None = None) -> "Figure":
