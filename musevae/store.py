@@ -7,6 +7,7 @@ __all__ = ['home', 'key_of', 'StoreError', 'writing', 'write_bytes', 'write_text
            'write_all', 'InUseError', 'locked']
 
 # %% ../nbs/A0_store.ipynb #7dcb497d
+import errno
 import hashlib
 import json
 import os
@@ -79,6 +80,8 @@ def writing(path: str | os.PathLike, *, also: tuple[type[Exception], ...] = ()) 
     path = Path(path)
     draft = None
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         draft = _draft(path)
         draft.touch(exist_ok=False)
         mode = draft.stat().st_mode
@@ -158,7 +161,7 @@ def building(path: str | os.PathLike) -> Iterator[Path]:
 
 # %% ../nbs/A0_store.ipynb #1292e2a1
 def write_all(files: Iterable[tuple[str | os.PathLike, str | bytes]]) -> list[Path]:
-    """Write files that belong together: all of them whole, or none, and what stood there stays; `StoreError` if that cannot be.
+    """Write files that belong together: all are complete before the first appears; `StoreError` if one cannot be, and none does.
 
     Args:
         files: pairs of a path and its content, text or bytes: in memory one at a time, if they come so.

@@ -160,7 +160,7 @@ def sample(
     else:
         for i in range(n):
             stream_files(vae, seconds, out / f"sample.{i:03d}", inverter, generator, grain=grain)
-    print(f"{n} samples in {out} (seed {seed}): pictures, and sounds brought to half of full scale")
+    print(f"{n} sample{'s' * (n > 1)} in {out} (seed {seed}): pictures, and sounds brought to half of full scale")
 
 # %% ../../nbs/A2f_making.ipynb #a2f00031
 A: TypeAlias = Annotated[Path, arg(metavar="A", help="audio file")]

@@ -160,6 +160,7 @@ def decode(
     from tqdm import tqdm
 
     from musevae.codes import load_songs
+    from musevae.corpus.files import several
     from musevae.runs import load_run
     from musevae.songs import decode_song, write_sound
 
@@ -170,4 +171,4 @@ def decode(
     for song, (_, stem) in zip(songs, stems([Path(song.name) for song in songs]), strict=True):
         pieces = tqdm(decode_song(trained.vae, song, inverter), unit="piece", disable=not progress(), desc=stem)
         write_sound(out / f"{stem}.{format}", pieces, trained.spec.sample_rate)
-    print(f"{len(songs)} songs in {out}")
+    print(f"{several(len(songs), 'song')} in {out}")

@@ -86,7 +86,7 @@ MUSIC = {
 
 # %% ../../nbs/A2d_summary.ipynb #659ff9be
 UNITS = {
-    "rmse_db": "dB, from the posterior mean", "l1_db": "dB, from the posterior mean",
+    "latent_dim": "units", "rmse_db": "dB, from the posterior mean", "l1_db": "dB, from the posterior mean",
     "rmse_db_sampled": "dB, from one draw of the posterior",
     "separable_rmse_db": "dB, separable transform with {separable_components} coefficients",
     "pca_rmse_db": "dB, PCA with {pca_components} components (of {training_windows} training windows)",
@@ -97,6 +97,9 @@ UNITS = {
     "rate_local_nats": "nats per window, of the code below it", "bits_per_second": "bits a second", "active_units": "units",
     "charged_units": "units with a rate", "idle_units": "units with a rate that say nothing",
     "information_nats": "nats per window that the code tells, of {information_ceiling_nats:.1f} that {windows} windows can show",
+    "scale_db": "dB, the noise of the likelihood",
+    "probe_accuracy": "share of windows whose genre a linear probe names", "probe_low": "and its 95 % interval, from",
+    "probe_high": "to", "probe_chance": "by guessing", "probe_groups": "clips or artists that the share rests on",
 }
 
 # %% ../../nbs/A2d_summary.ipynb #a2e01e05
@@ -115,7 +118,7 @@ def evaluation_lines(result: Mapping[str, Any], left_out: int = 0) -> Iterator[s
               "information_ceiling_nats", "verdict")
     for name, value in result.items():
         if not isinstance(value, dict) and name not in inside:
-            shown = f"{value:,.2f}" if isinstance(value, float) else value
+            shown = f"{value:,.{0 if abs(value) >= 1000 else 2}f}" if isinstance(value, float) else value
             yield f"{name:<18} {shown!s:>10}  {UNITS.get(name, '').format_map(result)}".rstrip()
     if "verdict" in result:
         yield f"the code is {result['verdict']}"

@@ -86,7 +86,7 @@ def _verdict(m: dict, min_seconds: float) -> list[tuple]:
     if m["channels"] > 2:
         findings.append(("channels", f"{m['channels']} channels; their mean is used"))
     if m["subtype"] in ("PCM_U8", "PCM_S8", "ULAW", "ALAW"):
-        findings.append(("8 bit", f"{m['subtype']}: about 50 dB of range, of the 80 dB that a spectrogram shows"))
+        findings.append(("8 bit", f"{m['subtype']}: 8 bits a sample hold less than the 80 dB that a spectrogram shows"))
     return findings
 
 # %% ../../nbs/A3b_verdict.ipynb #3bcaa545

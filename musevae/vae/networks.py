@@ -78,7 +78,7 @@ class TimeBlock(nn.Module):
             activation(),
             nn.Conv1d(expansion * width, width, 1),
         )
-        # near the identity at the start, from where a stack of blocks trains well
+        # near the identity at the start
         self.gain = nn.Parameter(torch.full((width, 1), 0.2))
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
