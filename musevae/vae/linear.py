@@ -141,7 +141,7 @@ class SeparableTransform(nn.Module):
 
 # %% ../../nbs/04a_linear.ipynb #030edf86
 class PCABaseline:
-    """Principal components of whole windows: the basis that fits the training windows best, and only them.
+    """Principal components of whole windows: the basis that fits the training windows best, and others less well.
 
     Args:
         mean: of the training windows, `(features,)`.
