@@ -23,8 +23,6 @@ SCREENS = 2.0  # down to the first sound or figure, at most
 
 # Chapters that may exceed a limit, and why.
 EXCEPTIONS: dict[str, dict[str, str]] = {
-    "09_latent": {"first": "the map may be played once it is known what its axes are"},
-    "10_reconstruction": {"first": "an error in decibels is defined before one is drawn; the figure follows at once"},
     "11c_songs": {"code": "functions that read and write stand beside one lesson"},
 }
 
