@@ -128,9 +128,9 @@ def figure_pairs(
     n = min(n, len(x))
     names = names or [f"window {i}" for i in range(n)]
     rmse = torch.as_tensor(errors(x, x_hat, over="windows", top_db=spec.top_db).rmse_db)
-    rows = -(-n // 2)
+    rows, pairs = -(-n // 2), min(n, 2)
     fig, axes = plt.subplots(
-        rows, 4, figsize=(7.2, 1.2 * rows + 0.8), layout="constrained", sharex=True, sharey=True, squeeze=False
+        rows, 2 * pairs, figsize=(3.6 * pairs, 1.2 * rows + 0.8), layout="constrained", sharex=True, sharey=True, squeeze=False
     )
     extent, shades = (0, spec.seconds, 0, spec.n_mels), plt.get_cmap("magma", 32)  # steps of 2.5 dB: small files
     ticks = [int(np.abs(spec.mel_frequencies - hz).argmin()) for hz in (250, 1000, 4000)]
@@ -148,9 +148,10 @@ def figure_pairs(
             ax.tick_params(labelsize=8)
     fig.supxlabel("time (s)", fontsize=9)
     fig.supylabel("frequency (Hz, mel scale)", fontsize=9)
-    fig.colorbar(image, ax=axes, label="dB below the window's loudest", fraction=0.03)
+    fig.colorbar(image, ax=axes, fraction=0.03).set_label("dB below the loudest", fontsize=9)
     overall = float(rmse[:n].square().mean().sqrt())
-    fig.suptitle(title or f"Originals (left of each pair) and what comes back: {overall:.1f} dB off", fontsize=11)
+    title = title or f"Originals (left of each pair) and what comes back: {overall:.1f} dB off"
+    fig.suptitle(title, fontsize=11 if pairs > 1 else 8)
     return fig
 
 # %% ../nbs/10_reconstruction.ipynb #b6b52c47

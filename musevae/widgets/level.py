@@ -124,7 +124,8 @@ class Level(Widget):
         for i, b in enumerate(self.betas):
             units, nats, db = self.at(b)
             left.axhline(b, color=f"C{i}", lw=1)
-            right.plot(nats, db, "o", color=f"C{i}", label=f"β = {b:,.3g}: {units} units")
+            price = f"{b:,.0f}" if b > 100 else f"{b:.3g}"
+            right.plot(nats, db, "o", color=f"C{i}", label=f"β = {price}: {units} units")
         for mark in self.marks:
             right.plot(mark["nats"], mark["db"], "ks")
             right.annotate(mark["label"], (mark["nats"], mark["db"]), (4, 4), textcoords="offset points")
