@@ -58,7 +58,7 @@ def test_chord_names(symbol, key, name):
     assert chord(symbol).name(key) == name
 
 
-@pytest.mark.parametrize("symbol", ["", "H", "iiii", "I9", "#IV", "iV x"])
+@pytest.mark.parametrize("symbol", ["", "H", "iiii", "I9", "#IV", "iV", "Vi7", "iV x"])
 def test_a_chord_that_is_none_is_named(symbol):
     with pytest.raises(ValueError, match="expected a Roman numeral"):
         chord(symbol)
@@ -69,6 +69,7 @@ def test_a_chord_that_is_none_is_named(symbol):
     ("bass finger low 0 1 1...", "expected 'role instruments"),
     ("bass finger 28 0 1\n  bas finger 28 0 1", "'bas' is neither a grid nor the role"),
     ("drums acoustic 0 0 1 K:x..q", "'K:x..q' is neither"),
+    ("bas finger 28 0 1 1...", "expected a role .*, got 'bas'"),
 ])
 def test_a_bad_row_is_named(table, message):
     with pytest.raises(ValueError, match=message):
