@@ -213,7 +213,7 @@ def plot_calibration(residuals: torch.Tensor, spec: MelSpec, *, likelihood: str 
     left.hist(residuals.flatten().numpy(), bins=t[::2].numpy(), density=True, color="0.7", lw=0, label="residuals")
     left.plot(t, promised, color="C0", label=f"{family.name} of scale 1")
     left.set(xlabel="residual / noise scale", ylabel="density", yscale="log", ylim=(1e-4, 1))
-    left.legend(fontsize=8, frameon=False)
+    left.legend(fontsize=8, frameon=False, loc="upper left")
     size = family.fitted(residuals, [0, 1, 3], 0.0).numpy()
     right.semilogx(spec.mel_frequencies, size, color="C0")
     right.axhline(1, color="black", lw=0.8, ls=":")

@@ -175,5 +175,5 @@ def plot_panel(found: Diagnosis) -> "Figure":
     db.set(ylabel="error (dB)")
     nats.bar(["I(x; z)", "log n"], [found.split.information, found.split.ceiling], color=["C2", "0.7"])
     nats.set(ylabel="nats")
-    figure.suptitle(found.verdict)
+    figure.suptitle(found.verdict, fontsize=10)
     return figure
