@@ -217,7 +217,7 @@ class Passed(NamedTuple):
     Attributes:
         seconds: length.
         windows: how many.
-        errors: over all windows, dB; the silence that fills up the last is in them.
+        errors: over the frames of the song, dB, window by window; the silence that fills up the last is not in them.
         original: summary of the picture, `(n_mels, columns)`, dB, as long as the song.
         reconstruction: the same of what the model made of it.
     """
@@ -251,8 +251,10 @@ def reconstruct_song(
     counted, found = _Counted(stream_audio(path, sample_rate=spec.sample_rate, seconds=seconds)), []
 
     def noted(windows):
-        for w in windows:
-            found.append(errors(w.x[None, None], w.x_hat[None, None], top_db=spec.top_db))
+        step = (spec.frames - OVERLAP) * spec.hop
+        for number, w in enumerate(windows):  # frames beyond the song, in the last window, are filling
+            own = min(spec.frames, 1 + (counted.samples - number * step) // spec.hop)
+            found.append((own, errors(w.x[None, None, :, :own], w.x_hat[None, None, :, :own], top_db=spec.top_db)))
             yield w
 
     windows = tqdm(overlapping(counted, spec), unit="window", disable=not progress, desc=Path(path).name)
@@ -266,10 +268,12 @@ def reconstruct_song(
             yield reconstruction.add(other)
 
     write_sound(out, _cut(sound_of(seen(), inverter), counted), spec.sample_rate)
-    rmse = math.sqrt(np.mean([float(e.rmse_db) ** 2 for e in found]))
+    frames, met = zip(*found, strict=True)
+    rmse = math.sqrt(np.average([float(e.rmse_db) ** 2 for e in met], weights=frames))
+    l1 = float(np.average([float(e.l1_db) for e in met], weights=frames))
     own = -(-(1 + counted.samples // spec.hop) // original.every)  # columns; the rest is filling
-    return Passed(counted.samples / spec.sample_rate, len(found), Errors(rmse, float(np.mean([float(e.l1_db) for e in found]))),
-                  original.level[:, :own], reconstruction.level[:, :own])
+    length = counted.samples / spec.sample_rate
+    return Passed(length, len(met), Errors(rmse, l1), original.level[:, :own], reconstruction.level[:, :own])
 
 # %% ../nbs/11c_songs.ipynb #94f9ab99
 def figure_song(passed: Passed, *, top_db: float = 80.0, title: str | None = None) -> "Figure":

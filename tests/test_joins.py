@@ -19,7 +19,7 @@ from musevae.store import StoreError
 from musevae.vae import VAEConfig
 from musevae.vae.pretrained import weights_key
 from musevae.vocoder import INVERTERS, Inverter, get_inverter
-from musevae.vocoder.joins import CONTEXT, Overview, edge_of, join_levels, overlapping, sound_of
+from musevae.vocoder.joins import CONTEXT, OVERLAP, Overview, edge_of, join_levels, overlapping, sound_of
 
 SPEC = MelSpec()
 QUICK = get_inverter("fast-griffinlim", SPEC, iterations=4, nnls_iterations=10)
@@ -229,6 +229,23 @@ def test_decoded_codes_are_the_reconstruction(tmp_path, vae, ending):
     assert np.array_equal(one, other)
     assert passed.errors.l1_db < passed.errors.rmse_db
     assert passed.original.shape == passed.reconstruction.shape == (SPEC.n_mels, 1 + len(y) // SPEC.hop)  # no filling
+
+
+@pytest.mark.parametrize("seconds", [2.0, 5.0, 6.0])
+def test_the_error_of_a_song_is_that_of_its_own_frames(tmp_path, vae, seconds):
+    y = noise(seconds)
+    sf.write(tmp_path / "song.wav", y.numpy(), SPEC.sample_rate, subtype="FLOAT")
+    passed = reconstruct_song(vae, tmp_path / "song.wav", tmp_path / "out.wav", QUICK)
+    step, squares, frames = (SPEC.frames - OVERLAP) * SPEC.hop, 0.0, 0
+    for k in range(passed.windows):
+        cut = y[k * step : k * step + SPEC.samples]
+        x, _ = SPEC.forward(torch.nn.functional.pad(cut, (0, SPEC.samples - len(cut)))[None])
+        with torch.inference_mode():
+            x_hat = vae.reconstruct(x)
+        own = min(SPEC.frames, 1 + len(cut) // SPEC.hop)
+        off = SPEC.top_db * (x.clamp(0, 1) - x_hat.clamp(0, 1))[..., :own]
+        squares, frames = squares + float(off.square().sum()), frames + off.numel()
+    assert passed.errors.rmse_db == pytest.approx((squares / frames) ** 0.5, rel=1e-4)
 
 
 def test_memory_does_not_grow_with_length(vae, monkeypatch):
