@@ -26,7 +26,7 @@ WORDS, LINES, EQUATION, SOUND = 200, 30, 0.4, 0.15  # words and lines of code a 
 
 # Terms that are everyday words as well: only a reader of the sentence could tell.
 EVERYDAY = {"s", "D", "noise", "scale", "interval", "chance", "track", "run", "density", "fault", "frame", "beta", "unit", "bin",
-            "place", "grain", "oracle", "convolution"}
+            "place", "grain", "oracle", "convolution", "gain", "contrast", "layout"}
 # words before a term that make it another word
 OTHERS = {"rate": "sample learning frame error bit", "window": "hann sliding", "clip": "to"}
 
