@@ -112,9 +112,8 @@ def fit_prior(
         on_step: called with the number of each step that was taken.
 
     Returns:
-        One row a check: `step`, and mean rates in nats
-        `train_rate_nats` and `valid_rate_nats`, under the prior
-        `valid_normal_nats`, under N(0, I)
+        A row for each check, with its `step` and the mean rates in nats, `train_rate_nats` and `valid_rate_nats` under the
+        prior, `valid_normal_nats` under N(0, I).
 
     Raises:
         FloatingPointError: if the loss is not finite.

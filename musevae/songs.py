@@ -27,7 +27,7 @@ from .store import StoreError, writing
 from .vae import ConvVAE
 from .vae.pretrained import weights_key
 from .vocoder import Inverter
-from .vocoder.joins import OVERLAP, Overview, join_levels, overlapping, sound_of
+from .vocoder.joins import OVERLAP, Overview, join_levels, overlapping, sound_of, step_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -251,7 +251,7 @@ def reconstruct_song(
     counted, found = _Counted(stream_audio(path, sample_rate=spec.sample_rate, seconds=seconds)), []
 
     def noted(windows):
-        step = (spec.frames - OVERLAP) * spec.hop
+        step = step_of(spec)
         for number, w in enumerate(windows):  # frames beyond the song, in the last window, are filling
             own = min(spec.frames, 1 + (counted.samples - number * step) // spec.hop)
             found.append((own, errors(w.x[None, None, :, :own], w.x_hat[None, None, :, :own], top_db=spec.top_db)))

@@ -236,7 +236,7 @@ def test_the_error_of_a_song_is_that_of_its_own_frames(tmp_path, vae, seconds):
     y = noise(seconds)
     sf.write(tmp_path / "song.wav", y.numpy(), SPEC.sample_rate, subtype="FLOAT")
     passed = reconstruct_song(vae, tmp_path / "song.wav", tmp_path / "out.wav", QUICK)
-    step, squares, frames = (SPEC.frames - OVERLAP) * SPEC.hop, 0.0, 0
+    step, squares, sizes, cells = (SPEC.frames - OVERLAP) * SPEC.hop, 0.0, 0.0, 0
     for k in range(passed.windows):
         cut = y[k * step : k * step + SPEC.samples]
         x, _ = SPEC.forward(torch.nn.functional.pad(cut, (0, SPEC.samples - len(cut)))[None])
@@ -244,8 +244,9 @@ def test_the_error_of_a_song_is_that_of_its_own_frames(tmp_path, vae, seconds):
             x_hat = vae.reconstruct(x)
         own = min(SPEC.frames, 1 + len(cut) // SPEC.hop)
         off = SPEC.top_db * (x.clamp(0, 1) - x_hat.clamp(0, 1))[..., :own]
-        squares, frames = squares + float(off.square().sum()), frames + off.numel()
-    assert passed.errors.rmse_db == pytest.approx((squares / frames) ** 0.5, rel=1e-4)
+        squares, sizes, cells = squares + float(off.square().sum()), sizes + float(off.abs().sum()), cells + off.numel()
+    assert passed.errors.rmse_db == pytest.approx((squares / cells) ** 0.5, rel=1e-4)
+    assert passed.errors.l1_db == pytest.approx(sizes / cells, rel=1e-4)
 
 
 def test_memory_does_not_grow_with_length(vae, monkeypatch):

@@ -146,6 +146,7 @@ def sample(
     import torch
     from tqdm import tqdm
 
+    from musevae.corpus import several
     from musevae.generation import sample as draw
     from musevae.runs import load_run
 
@@ -160,7 +161,7 @@ def sample(
     else:
         for i in range(n):
             stream_files(vae, seconds, out / f"sample.{i:03d}", inverter, generator, grain=grain)
-    print(f"{n} sample{'s' * (n > 1)} in {out} (seed {seed}): pictures, and sounds brought to half of full scale")
+    print(f"{several(n, 'sample')} in {out} (seed {seed}): pictures, and sounds brought to half of full scale")
 
 # %% ../../nbs/A2f_making.ipynb #a2f00031
 A: TypeAlias = Annotated[Path, arg(metavar="A", help="audio file")]
